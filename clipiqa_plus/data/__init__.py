@@ -1,0 +1,1 @@
+"""Benchmarks, user data and the views of their pictures."""

@@ -1,0 +1,408 @@
+"""The data side's one way: annotations -> split -> views -> batches.
+
+A benchmark is a subclass of :class:`IQADataModule` that declares its facts and writes
+``read_annotations``; everything after that table is shared.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from clipiqa_plus.data.images import RGBImage, read_rgb
+from clipiqa_plus.data.splits import Split, make_split
+from clipiqa_plus.data.transforms import PlainView, Views, resize
+
+Rows = NDArray[np.int64]
+BatchIndex = tuple[Rows, Rows]
+"""What one batch holds: row numbers and, for each, the number of its view."""
+
+FeatureLookup = Callable[[Tensor, Tensor], Tensor]
+"""(rows [B], views [B]) -> image features [B, D]."""
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads the picture of a row from its file."""
+
+    root: Path
+    names: NDArray[np.object_]
+
+    def __call__(self, row: int) -> RGBImage:
+        """Return the picture of a row: uint8 [H, W, 3], RGB."""
+        return read_rgb(self.root / self.names[row])
+
+
+class IQADataset(Dataset[dict[str, Any]]):
+    """Batches of pictures (or of their cached features) with opinion scores.
+
+    It is indexed by whole batches, ``(rows, views)``, so that a batch of cached features is one
+    index selection and a batch of pictures is decoded together in one worker.
+
+    Args:
+        reader: Gives the picture of a row.
+        mos: float32 [N, T], normalised to [0, 1], higher is better.
+        mos_raw: float64 [N, T], as distributed.
+        views: The views of a picture.
+        size: Resize before the view is taken, see :func:`~clipiqa_plus.data.transforms.resize`.
+        features: Looks up cached features instead of decoding pictures.
+    """
+
+    def __init__(
+        self,
+        reader: Callable[[int], RGBImage],
+        mos: Tensor,
+        mos_raw: Tensor,
+        views: Views,
+        size: int | Sequence[int] | None = None,
+        features: FeatureLookup | None = None,
+    ) -> None:
+        self.reader = reader
+        self.mos = mos
+        self.mos_raw = mos_raw
+        self.views = views
+        self.size = size
+        self.features = features
+
+    def picture(self, row: int, view: int) -> RGBImage:
+        """Return view ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
+        return self.views(resize(self.reader(row), self.size), row, view)
+
+    def __getitem__(self, index: BatchIndex) -> dict[str, Any]:
+        """Return a batch.
+
+        Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
+        numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
+        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] where sizes differ.
+        """
+        rows, views = (torch.as_tensor(part) for part in index)
+        batch: dict[str, Any] = {"id": rows, "view": views}
+        if self.features is None:
+            pictures = [
+                torch.from_numpy(np.ascontiguousarray(self.picture(int(r), int(v)))).movedim(-1, 0)
+                for r, v in zip(rows, views, strict=True)
+            ]
+            equal = len({picture.shape for picture in pictures}) == 1
+            batch["image"] = torch.stack(pictures) if equal else pictures
+        else:
+            batch["features"] = self.features(rows, views)
+        batch["mos"] = self.mos[rows]
+        batch["mos_raw"] = self.mos_raw[rows]
+        return batch
+
+
+class BatchSampler(Sampler[BatchIndex]):
+    """Batches of (rows, views), drawn anew each epoch from (seed, epoch) alone.
+
+    Nothing else enters the draw, so a resumed, a cached and a multi-process run see the same
+    batches as an uninterrupted, live, single-process one. As a plain sampler of a
+    ``DataLoader(batch_size=None)`` it is sharded over processes by Lightning itself.
+
+    Args:
+        rows: Row numbers to draw from.
+        batch_size: Rows per batch (the last batch may be smaller).
+        views: Number of views to draw from; None draws an endless view number.
+        shuffle: Draw order and views; otherwise rows stay in order with view 0.
+        seed: Seed of the draw.
+        epoch: Gives the current epoch when an iteration starts.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        views: int | None = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.batch_size = batch_size
+        self.views = views
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        rows, views = self.rows, np.zeros(len(self.rows), dtype=np.int64)
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, self.epoch()])
+            rows = rng.permutation(rows)
+            views = rng.integers(0, self.views or 2**31, len(rows))
+        for start in range(0, len(rows), self.batch_size):
+            stop = start + self.batch_size
+            yield rows[start:stop], views[start:stop]
+
+
+class IQADataModule(LightningDataModule):
+    """Base of all benchmarks: declared facts, one table, loaders.
+
+    A subclass sets the class attributes and writes :meth:`read_annotations`.
+
+    Args:
+        root: Folder of the unpacked data set.
+        batch_size: Pictures (or features) per batch and process.
+        num_workers: Decoding processes; None takes one per CPU core, at most 8.
+        resize: None keeps the size; an int is the shorter side; a pair is (height, width).
+        train_views: Views drawn in training; validation and test see the plain picture.
+        split: ``official``, ``random``, ``content``, ``kfold``, or the path of a split file.
+            None takes the benchmark's usual one.
+        fractions: Shares of train, val and test for random and content splits.
+        repeat: Number of the random repeat, or of the fold.
+        folds: Number of folds of a ``kfold`` split.
+        seed: Seed of splits and of the order of training.
+        targets: Score columns to learn and to compare with; one antonym pair for each.
+    """
+
+    name: ClassVar[str] = ""
+    """Short name on the command line."""
+    title: ClassVar[str] = ""
+    """Name in tables."""
+    count: ClassVar[int | None] = None
+    """Rated pictures in the complete data set."""
+    mos_range: tuple[float, float] = (0.0, 100.0)
+    """Declared range of raw scores, used for normalisation; a score outside is an error."""
+    higher_is_better: bool = True
+    """Whether a higher raw score means better quality."""
+    source: ClassVar[str] = ""
+    """Page where the data set is offered."""
+    terms: ClassVar[str] = ""
+    """Terms of use in a few words."""
+    default_split: ClassVar[str] = "official"
+    """Split that the literature uses."""
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        resize: int | list[int] | None = None,
+        train_views: Views | None = None,
+        split: str | None = None,
+        fractions: tuple[float, float, float] = (0.8, 0.0, 0.2),
+        repeat: int = 0,
+        folds: int = 5,
+        seed: int = 0,
+        targets: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give at least 1")
+        self.root = Path(root)
+        self.batch_size = batch_size
+        self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
+        self.resize = resize
+        self.train_views: Views = train_views or PlainView()
+        self.eval_views: Views = PlainView()
+        self.split_kind = split or self.default_split
+        self.fractions = tuple(fractions)
+        self.repeat = repeat
+        self.folds = folds
+        self.seed = seed
+        self.targets = list(targets or ["mos"])
+        self.features: dict[str, FeatureLookup] = {}
+        """Cached features by part; a part that is missing here is decoded from its pictures."""
+        self._annotations: pd.DataFrame | None = None
+
+    @abstractmethod
+    def read_annotations(self) -> pd.DataFrame:
+        """Read the label files below ``root``.
+
+        Returns:
+            One row per picture with ``image`` (path relative to ``root``, unique: the sample id)
+            and ``mos`` (raw score); optionally ``split`` (``train``, ``val``, ``test``),
+            ``content`` (reference or scene), ``distortion``, ``level`` and further score columns.
+        """
+
+    def reader(self) -> Callable[[int], RGBImage]:
+        """Return the function that gives the picture of a row."""
+        return FileReader(self.root, self.annotations["image"].to_numpy(dtype=object))
+
+    @property
+    def annotations(self) -> pd.DataFrame:
+        """The validated table; read on first use."""
+        if self._annotations is None:
+            table = self.read_annotations().reset_index(drop=True)
+            validate(table, self.targets, self.mos_range, self.label)
+            self._annotations = table
+        return self._annotations
+
+    @property
+    def label(self) -> str:
+        """What errors call this data set."""
+        return f"{self.title or self.name or type(self).__name__} in {self.root}"
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the labels, split them and check that the pictures are there; only once."""
+        if hasattr(self, "split"):
+            return
+        table = self.annotations
+        split = make_split(
+            table,
+            self.split_kind,
+            fractions=self.fractions,
+            seed=self.seed,
+            repeat=self.repeat,
+            folds=self.folds,
+        )
+        self.check_pictures()
+        raw = torch.from_numpy(table[self.targets].to_numpy(dtype=np.float64, copy=True))
+        low, high = self.mos_range
+        normalised = (raw - low) / (high - low)
+        self.mos_raw = raw
+        self.mos = (normalised if self.higher_is_better else 1 - normalised).float()
+        self.split: Split = split
+
+    def check_pictures(self) -> None:
+        """Check that every picture of the table exists.
+
+        Raises:
+            FileNotFoundError: Naming the first missing ones, their number and the remedy.
+        """
+        missing = missing_files(self.root, self.annotations["image"])
+        if missing:
+            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise FileNotFoundError(
+                f"{self.label}: {len(missing)} of {len(self.annotations)} pictures are missing "
+                f"({shown}); unpack the archive completely, or correct root"
+            )
+
+    def rows(self, part: str) -> Rows:
+        """Return the row numbers of ``train``, ``val`` or ``test``."""
+        return np.asarray(getattr(self.split, part), dtype=np.int64)
+
+    def dataset(self, part: str) -> IQADataset:
+        """Return the data set of a part; it is indexed by row numbers of the whole table."""
+        return IQADataset(
+            reader=self.reader(),
+            mos=self.mos,
+            mos_raw=self.mos_raw,
+            views=self.train_views if part == "train" else self.eval_views,
+            size=self.resize,
+            features=self.features.get(part),
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled batches of the training part."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
+        """Batches of the validation part in order; none if the split has no such part."""
+        return self._loader("val") if len(self.rows("val")) else []
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of the test part in order."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of the test part in order."""
+        return self._loader("test")
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
+    def _loader(self, part: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+        if not len(self.rows(part)):
+            raise ValueError(f"{self.label}: the {self.split_kind} split has no {part} part")
+        dataset = self.dataset(part)
+        # Cached features are one index selection: a worker could only add copies.
+        workers = 0 if dataset.features is not None else self.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=BatchSampler(
+                self.rows(part),
+                self.batch_size,
+                views=dataset.views.count,
+                shuffle=shuffle,
+                seed=self.seed,
+                epoch=self._epoch,
+            ),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available() and dataset.features is None,
+        )
+
+
+def validate(
+    table: pd.DataFrame, targets: Sequence[str], mos_range: tuple[float, float], label: str
+) -> None:
+    """Check an annotation table.
+
+    Args:
+        table: The table, one row per picture.
+        targets: Score columns that must be there, finite and in range.
+        mos_range: Declared range of raw scores.
+        label: What the errors call the data set.
+
+    Raises:
+        ValueError: Naming the column, the row (counted from 1) and the remedy.
+    """
+    for column in ("image", *targets):
+        if column not in table:
+            raise ValueError(
+                f"{label}: no column {column!r}; there are {', '.join(map(str, table.columns))}"
+            )
+    if table.empty:
+        raise ValueError(f"{label}: the label file has no rows")
+
+    def fail(bad: NDArray[np.bool_], what: str, remedy: str) -> None:
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{label}: row {row + 1} ({table['image'].iloc[row]}): {what} "
+            f"({int(bad.sum())} such rows); {remedy}"
+        )
+
+    unnamed = table["image"].isna().to_numpy()
+    if unnamed.any():
+        fail(unnamed, "image name is empty", "name the file or remove the row")
+    low, high = mos_range
+    for column in targets:
+        scores = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+        bad = ~np.isfinite(scores)
+        if bad.any():
+            fail(bad, f"{column} is empty or not a number", "correct or remove the row")
+        bad = (scores < low) | (scores > high)
+        if bad.any():
+            value = scores[np.flatnonzero(bad)[0]]
+            fail(
+                bad,
+                f"{column} {value:g} is outside the declared scale {low:g} to {high:g}",
+                "declare the true scale or correct the score",
+            )
+    repeated = table["image"].duplicated().to_numpy()
+    if repeated.any():
+        fail(repeated, "image name repeats an earlier row", "keep one row per picture")
+
+
+def missing_files(root: Path, names: pd.Series) -> list[str]:
+    """Return the names below ``root`` that are no files, by one listing per folder."""
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder not in listings:
+            path = root / folder
+            listings[folder] = (
+                {entry.name for entry in os.scandir(path)} if path.is_dir() else set()
+            )
+        if file not in listings[folder]:
+            missing.append(name)
+    return missing

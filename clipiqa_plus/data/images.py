@@ -1,0 +1,75 @@
+"""Picture files to RGB: one documented way for every mode a file may come in."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+RGBImage = NDArray[np.uint8]  # [H, W, 3]
+
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def read_rgb(path: str | PathLike[str]) -> RGBImage:
+    """Decode a picture file to 8-bit RGB.
+
+    The rules, by the mode of the file:
+
+    - EXIF orientation is applied first.
+    - Grey (``1``, ``L``) is copied to three channels; palettes are looked up.
+    - Transparency (``RGBA``, ``LA``, palettes with it) is composited over white.
+    - ``CMYK``, ``YCbCr``, ``LAB`` and ``HSV`` are converted by Pillow, without a colour profile.
+    - 16-bit grey is scaled by 255 / 65535 and rounded (Pillow alone would clip it to white).
+
+    Args:
+        path: The picture file.
+
+    Returns:
+        uint8 array [H, W, 3], RGB, range 0 to 255.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is empty, truncated, not a picture, or of floating-point mode,
+            whose range no file states.
+    """
+    name = fspath(path)
+    try:
+        with Image.open(name) as image:
+            return to_rgb(image)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{name}: no such image; check the root and the name in the label file"
+        ) from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{name}: not a readable image ({error}); replace the file or remove its row"
+        ) from error
+
+
+def to_rgb(image: Image.Image) -> RGBImage:
+    """Convert a Pillow image of any mode to 8-bit RGB by the rules of :func:`read_rgb`.
+
+    Args:
+        image: Pillow image.
+
+    Returns:
+        uint8 array [H, W, 3].
+
+    Raises:
+        ValueError: If the image has floating-point pixels.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _SIXTEEN_BIT:
+        grey = np.asarray(image).astype(np.float64)
+        if grey.size and (grey.min() < 0 or grey.max() > 65535):
+            raise ValueError(f"integer image outside 0 to 65535 (mode {image.mode})")
+        return np.repeat(np.rint(grey / 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("floating-point image of unknown range; save it as 8- or 16-bit first")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
