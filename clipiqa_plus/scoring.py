@@ -1,0 +1,74 @@
+"""From features to scores: the probability of the first word of every antonym pair.
+
+CLIP-IQA (Wang, Chan and Loy, AAAI 2023, arXiv 2207.12396, eq. 3) takes the softmax over the two
+cosines of an image with an antonym pair; CLIP's logit scale multiplies the cosines.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pair_probability(
+    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor
+) -> Tensor:
+    """Probability that an image agrees with the first prompt of each antonym pair.
+
+    The softmax over two logits is the sigmoid of their difference, so for image feature ``f`` and
+    text features ``t0``, ``t1``::
+
+        P(first) = sigmoid(logit_scale * f · (t0 - t1))
+
+    which neither overflows nor loses the small differences of two cosines that are nearly equal.
+    The arithmetic is done in float32 at least, also for half-precision features and under autocast:
+    with a logit scale of 100, cosines rounded to bfloat16 move a score by 0.1 and more.
+
+    Args:
+        image_features: [B, D] unit vectors.
+        text_features: [P, 2, D] unit vectors; index 0 of the middle axis is the first prompt
+            ("Good photo."), index 1 its antonym.
+        logit_scale: CLIP's temperature, already exponentiated (100 for OpenAI's weights): a number
+            or a tensor of one element.
+
+    Returns:
+        [B, P] in [0, 1]; float32, or float64 when the features are.
+
+    Raises:
+        ValueError: If a shape does not fit.
+
+    Example:
+        >>> image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> pairs = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> pair_probability(image, pairs, logit_scale=2.0)
+        tensor([[0.8808],
+                [0.1192]])
+    """
+    if image_features.ndim != 2:
+        raise ValueError(
+            f"image features must be [B, D], got {list(image_features.shape)}; "
+            "a single image is a batch of one"
+        )
+    if text_features.ndim != 3 or text_features.shape[1] != 2:
+        raise ValueError(
+            f"text features must be [P, 2, D], got {list(text_features.shape)}; "
+            "a single antonym pair is [1, 2, D]"
+        )
+    if image_features.shape[1] != text_features.shape[2]:
+        raise ValueError(
+            f"image features have {image_features.shape[1]} dimensions, text features "
+            f"{text_features.shape[2]}; both must come from the same backbone"
+        )
+    if isinstance(logit_scale, Tensor) and logit_scale.numel() != 1:
+        raise ValueError(f"logit scale must hold one element, got shape {list(logit_scale.shape)}")
+
+    dtype = torch.promote_types(image_features.dtype, text_features.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    # Autocast would run the product in half precision whatever its operands' dtype.
+    with torch.autocast(image_features.device.type, enabled=False):
+        text = text_features.to(dtype)
+        direction = text[:, 0] - text[:, 1]  # [P, D]
+        difference = image_features.to(dtype) @ direction.T  # [B, P], of the two cosines
+        if isinstance(logit_scale, Tensor):
+            logit_scale = logit_scale.to(dtype).reshape(())
+        return torch.sigmoid(logit_scale * difference)
