@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,16 @@ FeatureLookup = Callable[[Tensor, Tensor], Tensor]
 PARTS = ("train", "val", "test")
 
 
+class Reader(Protocol):
+    """Gives pictures by row."""
+
+    def __call__(self, row: int) -> RGBImage:
+        """Return the picture of a row: uint8 [H, W, 3], RGB."""
+
+    def identity(self, row: int) -> str:
+        """Return a text that differs whenever the picture of a row may differ."""
+
+
 @dataclass(frozen=True)
 class FileReader:
     """Reads the picture of a row from its file."""
@@ -46,6 +56,11 @@ class FileReader:
         """Return the picture of a row: uint8 [H, W, 3], RGB."""
         return read_rgb(self.root / self.names[row])
 
+    def identity(self, row: int) -> str:
+        """Return a text that differs whenever the picture of a row may differ."""
+        status = (self.root / self.names[row]).stat()
+        return f"{self.names[row]} {status.st_size} {status.st_mtime_ns}"
+
 
 class IQADataset(Dataset[dict[str, Any]]):
     """Batches of pictures (or of their cached features) with opinion scores.
@@ -54,7 +69,7 @@ class IQADataset(Dataset[dict[str, Any]]):
     index selection and a batch of pictures is decoded together in one worker.
 
     Args:
-        reader: Gives the picture of a row.
+        reader: Gives the picture of a row and its identity.
         mos: float32 [N, T], normalised to [0, 1], higher is better.
         mos_raw: float64 [N, T], as distributed.
         views: The views of a picture.
@@ -64,7 +79,7 @@ class IQADataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        reader: Callable[[int], RGBImage],
+        reader: Reader,
         mos: Tensor,
         mos_raw: Tensor,
         views: Views,
@@ -171,7 +186,7 @@ class IQADataModule(LightningDataModule):
         targets: Score columns to learn and to compare with; one antonym pair for each.
     """
 
-    name: ClassVar[str] = ""
+    name: str = ""
     """Short name on the command line."""
     title: ClassVar[str] = ""
     """Name in tables."""
@@ -231,8 +246,8 @@ class IQADataModule(LightningDataModule):
             ``content`` (reference or scene), ``distortion``, ``level`` and further score columns.
         """
 
-    def reader(self) -> Callable[[int], RGBImage]:
-        """Return the function that gives the picture of a row."""
+    def reader(self) -> Reader:
+        """Return what gives the picture of a row."""
         return FileReader(self.root, self.annotations["image"].to_numpy(dtype=object))
 
     @property

@@ -18,11 +18,21 @@ from PIL import Image
 from clipiqa_plus.data.images import RGBImage
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
-import albumentations as A  # noqa: E402, N812
+import albumentations as A
 
 QUALITY_PRESERVING = frozenset(
-    "CenterCrop Crop D4 HorizontalFlip NoOp RandomCrop RandomRotate90 SquareSymmetry Transpose "
-    "VerticalFlip".split()
+    [
+        "CenterCrop",
+        "Crop",
+        "D4",
+        "HorizontalFlip",
+        "NoOp",
+        "RandomCrop",
+        "RandomRotate90",
+        "SquareSymmetry",
+        "Transpose",
+        "VerticalFlip",
+    ]
 )
 """albumentations transforms that move or select pixels and change none of them."""
 

@@ -1,0 +1,295 @@
+"""FrozenCLIP: the openai-clip model as a fixed function from pictures and prompts to features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipiqa_plus.weights import build_clip, load_weights
+
+if TYPE_CHECKING:
+    from clip.model import CLIP, AttentionPool2d, ModifiedResNet, VisionTransformer
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Mean and standard deviation of CLIP's training pictures, RGB in [0, 1] (openai-clip, clip.py).
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class FrozenCLIP(nn.Module):
+    """A CLIP that nothing changes: no gradient, evaluation mode, no entry in a checkpoint.
+
+    The openai-clip model is held outside of the module registry. Therefore ``parameters()``,
+    ``state_dict()`` and ``train()`` of any module that contains a FrozenCLIP pass it by, and a
+    distributed wrapper neither broadcasts nor synchronises its 100 million weights, while
+    ``to(device)`` still moves it.
+
+    Args:
+        clip: Model of the openai-clip class in fp32; it is frozen in place.
+        name: Name for messages and metadata.
+        fingerprint: SHA-256 of the weights.
+        pos_embedding: For ResNets: add the attention pool's positional embedding, interpolated
+            bicubically to the grid of the picture. CLIP-IQA drops it (paper, section 3.2), which
+            is what lets a ResNet take any size well. ViTs cannot do without theirs.
+        precision: Number format of the image tower. Features are returned in fp32 always.
+    """
+
+    def __init__(
+        self,
+        clip: CLIP,
+        name: str,
+        fingerprint: str,
+        pos_embedding: bool = False,
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__()
+        if precision not in _DTYPES:
+            raise ValueError(f"precision {precision!r}; choose from {', '.join(_DTYPES)}")
+        clip.eval().requires_grad_(False)
+        clip.visual.to(_DTYPES[precision])
+        for layer in clip.visual.modules():
+            if isinstance(layer, nn.LayerNorm):  # openai-clip's LayerNorm computes in fp32
+                layer.float()
+        self.__dict__["clip"] = clip  # past nn.Module.__setattr__, which would register it
+        self.name = name
+        self.fingerprint = fingerprint
+        self.precision: Precision = precision
+        self.logit_scale = math.exp(float(clip.logit_scale))
+        """Factor from cosine to logit, about 100 (the exponential is taken)."""
+        self.is_vit = hasattr(clip.visual, "class_embedding")
+        self.pos_embedding = pos_embedding or self.is_vit
+
+    if TYPE_CHECKING:
+        clip: CLIP
+
+    @classmethod
+    def from_name(
+        cls, name: str, pos_embedding: bool = False, precision: Precision = "fp32"
+    ) -> FrozenCLIP:
+        """Load weights by name or path and freeze them.
+
+        Args:
+            name: One of the names of openai-clip, ``demo``, or the path of a weights file.
+            pos_embedding: See the class.
+            precision: See the class.
+
+        Raises:
+            ValueError: If the name is unknown or the file is not CLIP's.
+            FileNotFoundError: If the file is not there.
+            RuntimeError: If no source of the weights can be reached.
+        """
+        weights = load_weights(name)
+        return cls(build_clip(weights), weights.name, weights.sha256, pos_embedding, precision)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenCLIP:
+        # Device moves reach the model; a change of dtype does not: precision is chosen once.
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(fn, recurse)
+        self.clip._apply(move)
+        return self
+
+    @property
+    def dim(self) -> int:
+        """Length D of image and text features."""
+        return cast(int, self.clip.text_projection.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Length W of a token embedding."""
+        return cast(int, self.clip.token_embedding.weight.shape[1])
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that a prompt may have."""
+        return cast(int, self.clip.positional_embedding.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return cast(torch.device, self.clip.logit_scale.device)
+
+    @property
+    def least_size(self) -> int:
+        """Shortest side in pixels that the image tower can take."""
+        return cast(int, self.clip.visual.conv1.kernel_size[0]) if self.is_vit else 32
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of frozen weights."""
+        return sum(p.numel() for p in self.clip.parameters())
+
+    def describe(self) -> dict[str, Any]:
+        """Return what fixes this function: name, weights, positional embedding, precision."""
+        return {
+            "backbone": self.name,
+            "weights_sha256": self.fingerprint,
+            "pos_embedding": self.pos_embedding,
+            "precision": self.precision,
+        }
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Encode pictures of any size.
+
+        Args:
+            images: [B, 3, H, W], or B pictures [3, H, W] of unequal sizes, of which those of one
+                size are encoded together; RGB, uint8 in 0 to 255 or floating point in [0, 1].
+
+        Returns:
+            Unit features, float32 [B, D].
+
+        Raises:
+            ValueError: If the shape, the range or the size does not fit.
+        """
+        if isinstance(images, Tensor):
+            return self._encode_batch(images)
+        buckets: dict[torch.Size, list[int]] = {}
+        for index, image in enumerate(images):
+            buckets.setdefault(image.shape, []).append(index)
+        features = torch.empty(len(images), self.dim, device=self.device)
+        for members in buckets.values():
+            features[members] = self._encode_batch(torch.stack([images[i] for i in members]))
+        return features
+
+    def _encode_batch(self, images: Tensor) -> Tensor:
+        check_images(images, self.least_size)
+        visual = self.clip.visual
+        dtype = _DTYPES[self.precision]
+        images = images.to(self.device)
+        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        mean = images.new_tensor(_MEAN).view(3, 1, 1)
+        std = images.new_tensor(_STD).view(3, 1, 1)
+        images = ((images - mean) / std).to(dtype)
+        encode = _encode_vit if self.is_vit else self._encode_resnet
+        return F.normalize(encode(visual, images).float(), dim=-1)
+
+    def _encode_resnet(self, visual: ModifiedResNet, images: Tensor) -> Tensor:
+        x = visual.relu1(visual.bn1(visual.conv1(images)))
+        x = visual.relu2(visual.bn2(visual.conv2(x)))
+        x = visual.relu3(visual.bn3(visual.conv3(x)))
+        x = visual.avgpool(x)
+        x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))  # [B, C, h, w]
+        return _pool_first_query(visual.attnpool, x, self.pos_embedding)
+
+    def token_embedding(self, ids: Tensor) -> Tensor:
+        """Look up token embeddings: int64 [...] -> float32 [..., W]."""
+        return self.clip.token_embedding(ids.to(self.device))
+
+    def encode_text(self, embeddings: Tensor, eot: Tensor) -> Tensor:
+        """Encode prompts given as token embeddings, differentiable in them alone.
+
+        The sequence is cut right after the last end-of-text token. Under the causal mask no
+        token sees what follows it, so this changes nothing but the rounding, and a prompt of 16
+        context tokens costs 21 positions instead of 77.
+
+        Args:
+            embeddings: float32 [N, L, W], without positional embedding.
+            eot: int64 [N], position of each prompt's end-of-text token.
+
+        Returns:
+            Unit features, float32 [N, D].
+
+        Raises:
+            ValueError: If a prompt is longer than the model's context.
+        """
+        clip = self.clip
+        length = int(eot.max()) + 1
+        if length > clip.positional_embedding.shape[0]:
+            raise ValueError(
+                f"a prompt has {length} tokens and the model takes "
+                f"{clip.positional_embedding.shape[0]}; use fewer context tokens or words"
+            )
+        x = embeddings[:, :length] + clip.positional_embedding[:length]
+        for block in clip.transformer.resblocks:
+            x = _text_block(block, x)  # NLD
+        x = x[torch.arange(len(x), device=x.device), eot.to(x.device)]
+        x = F.layer_norm(x, x.shape[-1:], clip.ln_final.weight, clip.ln_final.bias)
+        return F.normalize(x @ clip.text_projection, dim=-1)
+
+
+def check_images(images: Tensor, least_size: int) -> None:
+    """Refuse anything but RGB pictures [B, 3, H, W] as uint8 or as floats in [0, 1].
+
+    Raises:
+        ValueError: Saying what was given and what is expected.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"pictures of shape {tuple(images.shape)}; expected [B, 3, H, W], RGB")
+    if min(images.shape[2:]) < least_size:
+        raise ValueError(
+            f"a picture of {images.shape[3]}x{images.shape[2]} pixels is too small: this backbone "
+            f"takes sides of {least_size} or more"
+        )
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise ValueError(f"pictures of type {images.dtype}; expected uint8, or floats in [0, 1]")
+    low, high = images.aminmax()
+    # Resampling may overshoot by rounding; 0-255 floats and CLIP-normalised input must not pass.
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(
+            f"float pictures range from {low:g} to {high:g}; expected [0, 1] (divide 0-255 by 255, "
+            "and do not apply CLIP's mean and standard deviation: encode_image does)"
+        )
+
+
+def _pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: bool) -> Tensor:
+    """Attention pooling for the mean token only: openai-clip computes all queries, keeps one."""
+    height, width = x.shape[2:]
+    x = x.flatten(2).transpose(1, 2)  # [B, hw, C]
+    x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)  # [B, 1 + hw, C]
+    if pos_embedding:
+        x = x + _interpolate_grid(pool.positional_embedding, height, width).to(x.dtype)
+    query, keys, values = pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x)
+    query, keys, values = (_split_heads(t, pool.num_heads) for t in (query, keys, values))
+    pooled = F.scaled_dot_product_attention(query, keys, values)  # [B, heads, 1, C / heads]
+    return pool.c_proj(pooled.transpose(1, 2).flatten(1))
+
+
+def _encode_vit(visual: VisionTransformer, images: Tensor) -> Tensor:
+    x = visual.conv1(images)  # [B, C, h, w]; pixels beyond the last whole patch are left out
+    height, width = x.shape[2:]
+    x = x.flatten(2).transpose(1, 2)  # [B, hw, C]
+    x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+    x = x + _interpolate_grid(visual.positional_embedding, height, width).to(x.dtype)
+    x = visual.transformer(visual.ln_pre(x).transpose(0, 1))  # LND
+    return visual.ln_post(x[0]) @ visual.proj
+
+
+def _interpolate_grid(embedding: Tensor, height: int, width: int) -> Tensor:
+    """Interpolate a positional embedding [1 + g*g, C] bicubically to [1 + height*width, C]."""
+    side = math.isqrt(len(embedding) - 1)
+    if (height, width) == (side, side):
+        return embedding
+    first, grid = embedding[:1], embedding[1:]
+    grid = grid.T.reshape(1, -1, side, side).float()
+    grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
+    return torch.cat([first, grid[0].flatten(1).T.to(embedding.dtype)])
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, L, C] -> [B, heads, L, C / heads]
+
+
+def _text_block(block: Any, x: Tensor) -> Tensor:
+    """One residual block of openai-clip's text transformer, on [N, L, W] and by fused attention."""
+    attention = block.attn
+    y = F.layer_norm(x, x.shape[-1:], block.ln_1.weight, block.ln_1.bias)
+    qkv = F.linear(y, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+    query, keys, values = (_split_heads(t, attention.num_heads) for t in qkv)
+    y = F.scaled_dot_product_attention(query, keys, values, is_causal=True)
+    x = x + attention.out_proj(y.transpose(1, 2).flatten(2))
+    y = F.layer_norm(x, x.shape[-1:], block.ln_2.weight, block.ln_2.bias)
+    y = block.mlp.c_fc(y)
+    return x + block.mlp.c_proj(y * torch.sigmoid(1.702 * y))  # QuickGELU

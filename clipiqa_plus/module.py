@@ -1,0 +1,378 @@
+"""CLIPIQAPlus: the LightningModule that composes backbone, prompts, scoring, loss and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import MetricCollection
+
+from clipiqa_plus import __version__
+from clipiqa_plus.backbone import FrozenCLIP, Precision
+from clipiqa_plus.losses import LOSSES
+from clipiqa_plus.metrics import iqa_metrics
+from clipiqa_plus.prompt_files import check_backbone, load_prompts, read_prompts
+from clipiqa_plus.prompts import (
+    ContextPrompts,
+    Position,
+    PromptSource,
+    ZeroShotPrompts,
+    resolve_pairs,
+)
+from clipiqa_plus.scoring import pair_probability
+
+Reduction = Literal["mean", "regressor", "none"]
+
+
+@dataclass
+class PromptConfig:
+    """What CLIP is asked, and whether that is learned."""
+
+    mode: Literal["learned", "zero_shot"] = "learned"
+    """Learn context tokens (CLIP-IQA+), or ask the fixed words (CLIP-IQA)."""
+    pairs: list[str | list[str]] = field(default_factory=lambda: ["quality"])
+    """Names of built-in antonym pairs, or pairs in words, the high-score prompt first."""
+    n_ctx: int = 16
+    """Number of context tokens."""
+    position: Position = "middle"
+    """Where the words stand among the context tokens."""
+    class_specific: bool = False
+    """Learn a context for each prompt, not one for all."""
+    init: str = "random"
+    """``random``, or words whose embeddings the context tokens start from."""
+    seed: int = 0
+    """Seed of random context tokens."""
+    file: str | None = None
+    """Prompt file to start from; it decides the pairs and the layout."""
+
+
+def sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the optimizer of the official recipe: SGD at 0.002, no momentum."""
+    return torch.optim.SGD(parameters, lr=0.002)
+
+
+class CLIPIQAPlus(LightningModule):
+    """CLIP-IQA and CLIP-IQA+ in one module.
+
+    Args:
+        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``demo``), or a
+            FrozenCLIP to share.
+        pos_embedding: Keep the positional embedding of a ResNet's attention pool.
+        precision: Number format of the frozen image tower.
+        prompts: What CLIP is asked, and whether that is learned.
+        reduction: From P pairs to scores: their ``mean``; a learned ``regressor`` (linear, from
+            the mean on); or ``none``, one score per pair, for P target columns.
+        loss: ``mse`` (official), ``plcc``, ``mse+plcc`` (pyiqa) or ``rank``.
+        optimizer: From parameters to an optimizer.
+        schedule: Learning rate over the whole training: ``cosine`` to zero, or ``constant``.
+    """
+
+    def __init__(
+        self,
+        backbone: str | FrozenCLIP = "RN50",
+        pos_embedding: bool = False,
+        precision: Precision = "fp32",
+        prompts: PromptConfig = PromptConfig(),  # noqa: B008 (never changed)
+        reduction: Reduction = "mean",
+        loss: Literal["mse", "plcc", "mse+plcc", "rank"] = "mse",
+        optimizer: OptimizerCallable = sgd,
+        schedule: Literal["cosine", "constant"] = "cosine",
+    ) -> None:
+        super().__init__()
+        if isinstance(prompts, Mapping):  # from a checkpoint
+            prompts = PromptConfig(**prompts)
+        if loss not in LOSSES:
+            raise ValueError(f"loss {loss!r}; choose from {', '.join(LOSSES)}")
+        if isinstance(backbone, str):
+            self.save_hyperparameters({"backbone": backbone})
+            backbone = FrozenCLIP.from_name(backbone, pos_embedding, precision)
+        self.save_hyperparameters(
+            {
+                "pos_embedding": backbone.pos_embedding,
+                "precision": backbone.precision,
+                "prompts": asdict(prompts),
+                "reduction": reduction,
+                "loss": loss,
+                "schedule": schedule,
+            }
+        )
+        self.backbone = backbone
+        self.config = prompts
+        self.prompts = _prompt_source(prompts, backbone)
+        self.reduction: Reduction = reduction
+        self.loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[loss]
+        self.optimizer = optimizer
+        self.schedule = schedule
+        n_pairs = len(self.prompts.pairs)
+        self.regressor: nn.Linear | None = None
+        if reduction == "regressor":
+            self.regressor = _mean_regressor(n_pairs)
+            if prompts.file:
+                _load_regressor(self.regressor, prompts.file)
+        n_scores = n_pairs if reduction == "none" else 1
+        self.val_metrics = nn.ModuleList(iqa_metrics() for _ in range(n_scores))
+        self.test_metrics = nn.ModuleList(iqa_metrics() for _ in range(n_scores))
+        self._text: tuple[tuple[Any, ...], Tensor] | None = None
+
+    def zero_shot(self) -> CLIPIQAPlus:
+        """Switch to pure zero-shot, in place: the same antonym pairs in words, nothing learned.
+
+        Returns:
+            The module itself.
+        """
+        if self.regressor is not None:
+            raise RuntimeError("a regressor is learned; zero-shot takes reduction 'mean' or 'none'")
+        self.prompts = ZeroShotPrompts(self.prompts.pairs).to(self.device)
+        return self
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether the prompts are fixed words."""
+        return not isinstance(self.prompts, ContextPrompts)
+
+    def text_features(self) -> Tensor:
+        """Return the text features of the pairs: float32 [P, 2, D].
+
+        With gradients they are computed anew; without, once for each state of the prompts.
+        """
+        if torch.is_grad_enabled():
+            return cast(Tensor, self.prompts(self.backbone))
+        # An optimizer step, a loaded state and a new device each change this key.
+        ctx = getattr(self.prompts, "ctx", self.prompts.ids)
+        key = (id(self.prompts), ctx.device, ctx.data_ptr(), ctx._version)
+        if self._text is None or self._text[0] != key:
+            self._text = key, self.prompts(self.backbone)
+        return self._text[1]
+
+    def score_features(self, features: Tensor) -> Tensor:
+        """Score image features.
+
+        Args:
+            features: Unit features, float32 [B, D].
+
+        Returns:
+            Scores, float32 [B, T], in [0, 1] unless a regressor is used; T is 1, or P without
+            reduction.
+        """
+        scores = pair_probability(features, self.text_features(), self.backbone.logit_scale)
+        if self.regressor is not None:
+            return cast(Tensor, self.regressor(scores))
+        return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)
+
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Score pictures.
+
+        Args:
+            images: [B, 3, H, W] or B pictures [3, H, W]; RGB, uint8 or floats in [0, 1].
+
+        Returns:
+            Scores, float32 [B, T], see :meth:`score_features`.
+
+        Raises:
+            RuntimeError: If the context tokens are random.
+        """
+        self.require_learned()
+        return self.score_features(self.backbone.encode_image(images))
+
+    def require_learned(self) -> None:
+        """Refuse to go on with context tokens that nobody trained.
+
+        Raises:
+            RuntimeError: Saying how to get learned prompts or zero-shot.
+        """
+        if isinstance(self.prompts, ContextPrompts) and not self.prompts.learned:
+            raise RuntimeError(
+                "the context tokens are random: train them, load a checkpoint or a prompt file "
+                "(prompts.file), or switch to zero-shot (prompts.mode: zero_shot, or "
+                "model.zero_shot())"
+            )
+
+    def _scores(self, batch: dict[str, Any]) -> Tensor:
+        features = batch.get("features")
+        if features is None:
+            features = self.backbone.encode_image(batch["image"])
+        scores = self.score_features(features)
+        if scores.shape != batch["mos"].shape:
+            raise ValueError(
+                f"{scores.shape[1]} scores for {batch['mos'].shape[1]} target columns: give as "
+                "many antonym pairs as targets with reduction 'none', or one target"
+            )
+        return scores
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss = self.loss(self._scores(batch), batch["mos"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["mos"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Collect a batch for the validation metrics."""
+        self._collect(batch, self.val_metrics, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Collect a batch for the test metrics."""
+        self._collect(batch, self.test_metrics, "test")
+
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """Return ``id`` int64 [B], ``score`` float32 [B, T] and ``mos_raw`` float64 [B, T]."""
+        return {"id": batch["id"], "score": self._scores(batch), "mos_raw": batch["mos_raw"]}
+
+    def _collect(self, batch: dict[str, Any], metrics: nn.ModuleList, stage: str) -> None:
+        scores = self._scores(batch)
+        for index, collection in enumerate(cast(Iterable[MetricCollection], metrics)):
+            collection.update(scores[:, index], batch["mos"][:, index], batch["id"])
+
+    def _log_metrics(self, metrics: nn.ModuleList, stage: str) -> None:
+        targets = getattr(getattr(self.trainer, "datamodule", None), "targets", None)
+        for index, collection in enumerate(cast(Iterable[MetricCollection], metrics)):
+            suffix = f"_{targets[index]}" if targets and len(metrics) > 1 else ""
+            for name, value in collection.compute().items():
+                # The collection has gathered every process already.
+                self.log(f"{stage}/{name}{suffix}", value, prog_bar=True, rank_zero_only=False)
+            collection.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log SRCC and PLCC over the whole validation part."""
+        self._log_metrics(self.val_metrics, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log SRCC and PLCC over the whole test part."""
+        self._log_metrics(self.test_metrics, "test")
+
+    def on_fit_start(self) -> None:
+        """Say what is trained and what is frozen."""
+        rank_zero_info(self.summary())
+
+    def on_validation_start(self) -> None:
+        """Refuse to validate random context tokens, except while they are being trained."""
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            self.require_learned()
+
+    def on_test_start(self) -> None:
+        """Refuse to test random context tokens."""
+        self.require_learned()
+
+    def on_predict_start(self) -> None:
+        """Refuse to predict from random context tokens."""
+        self.require_learned()
+
+    def summary(self) -> str:
+        """Return a few lines on what is trained and what is frozen."""
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        lines = [
+            f"frozen  CLIP {self.backbone.name}: {self.backbone.parameter_count:,} weights, "
+            f"positional embedding {'kept' if self.backbone.pos_embedding else 'dropped'}, "
+            f"{self.backbone.precision}"
+        ]
+        for name, parameter in trained.items():
+            shape = " x ".join(map(str, parameter.shape))
+            lines.append(f"trained {name}: {shape} = {parameter.numel():,} parameters")
+        if isinstance(self.prompts, ContextPrompts):
+            for pair, eot in zip(self.prompts.pairs, self.prompts.eot.tolist(), strict=True):
+                lines.append(
+                    f"prompts {self.prompts.n_ctx} context tokens, words in {_place(self.prompts)}:"
+                    f" {pair[0]!r} ({eot[0] + 1} tokens) against {pair[1]!r} ({eot[1] + 1} tokens)"
+                )
+        else:
+            lines += [f"prompts fixed: {a!r} against {b!r}" for a, b in self.prompts.pairs]
+        return "\n".join(lines)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer over the context tokens and its schedule."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        if not parameters:
+            raise RuntimeError(
+                "zero-shot prompts have nothing to train; evaluate them, or set prompts.mode to "
+                "learned"
+            )
+        optimizer = self.optimizer(parameters)
+        if self.schedule == "constant":
+            return optimizer
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = CosineAnnealingLR(optimizer, T_max=total)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step the optimizer and count it: context tokens with steps are learned ones."""
+        super().optimizer_step(*args, **kwargs)
+        if isinstance(self.prompts, ContextPrompts):
+            self.prompts.steps += 1
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint or a prompt file must say about this module."""
+        prompts = self.prompts
+        described = prompts.describe() if isinstance(prompts, ContextPrompts) else {}
+        return {
+            **self.backbone.describe(),
+            **described,
+            "reduction": self.reduction,
+            "version": __version__,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record the backbone and the layout of the prompts; the CLIP weights stay out."""
+        checkpoint["clipiqa_plus"] = self.facts()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another backbone or another layout of prompts."""
+        facts = checkpoint.get("clipiqa_plus")
+        if facts is None:
+            raise ValueError("this checkpoint was not written by clipiqa_plus")
+        check_backbone(facts, self.backbone, "this checkpoint")
+        mine = self.facts()
+        for name in ("pairs", "n_ctx", "position", "class_specific", "reduction"):
+            if facts.get(name) != mine.get(name):
+                raise ValueError(
+                    f"this checkpoint has {name} {facts.get(name)}, the module has "
+                    f"{mine.get(name)}; set it to the former"
+                )
+
+
+def _prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
+    if config.mode == "zero_shot":
+        if config.file:
+            raise ValueError("prompts.file has learned prompts, but prompts.mode is zero_shot")
+        return ZeroShotPrompts(config.pairs)
+    if config.file:
+        return load_prompts(config.file, clip)
+    return ContextPrompts(
+        clip,
+        resolve_pairs(config.pairs),
+        n_ctx=config.n_ctx,
+        position=config.position,
+        class_specific=config.class_specific,
+        init=config.init,
+        seed=config.seed,
+    )
+
+
+def _mean_regressor(n_pairs: int) -> nn.Linear:
+    """A linear map from P probabilities to one score that starts as their mean."""
+    regressor = nn.Linear(n_pairs, 1)
+    nn.init.constant_(regressor.weight, 1 / n_pairs)
+    nn.init.zeros_(regressor.bias)
+    return regressor
+
+
+def _load_regressor(regressor: nn.Linear, path: str) -> None:
+    tensors, _ = read_prompts(path)
+    state = {k.removeprefix("regressor."): v for k, v in tensors.items() if "." in k}
+    if not state:
+        raise ValueError(f"prompt file {path} has no regressor; use the reduction it was made with")
+    regressor.load_state_dict(state)
+
+
+def _place(prompts: ContextPrompts) -> str:
+    return {"middle": "the middle", "front": "front", "end": "the end"}[prompts.position]

@@ -1,0 +1,155 @@
+"""Learned prompts to and from disk: safetensors of tens of KB that say what they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.prompts import ContextPrompts
+
+FORMAT = "clipiqa_plus prompts 1"
+
+
+def save_prompts(
+    path: str | PathLike[str],
+    prompts: ContextPrompts,
+    clip: FrozenCLIP,
+    regressor: dict[str, Tensor] | None = None,
+    **facts: Any,
+) -> Path:
+    """Write learned prompts with everything that a later run must know to use them.
+
+    Args:
+        path: File to write; replaced only when complete.
+        prompts: Learned context tokens.
+        clip: The backbone they were learned on.
+        regressor: Weights over several pairs, if learned.
+        facts: What else to record (recipe, data set, split, metrics, ...), JSON values.
+
+    Returns:
+        The path.
+
+    Raises:
+        RuntimeError: If the context tokens were never trained.
+    """
+    if not prompts.learned:
+        raise RuntimeError(f"{path}: the context tokens are untrained; nothing is written")
+    tensors = {"ctx": prompts.ctx.detach().float().cpu().contiguous()}
+    for name, value in (regressor or {}).items():
+        tensors[f"regressor.{name}"] = value.detach().float().cpu().contiguous()
+    described = {
+        "format": FORMAT,
+        **clip.describe(),
+        **prompts.describe(),
+        "steps": int(prompts.steps),
+        **facts,
+    }
+    metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in described.items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    save_file(tensors, unfinished, metadata)
+    os.replace(unfinished, path)
+    return path
+
+
+def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a prompt file.
+
+    Args:
+        path: A file written by :func:`save_prompts`.
+
+    Returns:
+        Its tensors (``ctx`` and, if learned, ``regressor.*``) and its metadata.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a prompt file of this format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such prompt file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    if raw.get("format") != FORMAT or "ctx" not in tensors:
+        raise ValueError(
+            f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
+            f"{FORMAT!r})"
+        )
+    return tensors, {key: _decode(value) for key, value in raw.items()}
+
+
+def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
+    """Rebuild learned prompts on the backbone that they were learned on.
+
+    Args:
+        path: A file written by :func:`save_prompts`.
+        clip: The backbone; its weights must be the ones in the file's metadata.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no prompt file, or belongs to another backbone.
+    """
+    tensors, facts = read_prompts(path)
+    check_backbone(facts, clip, f"prompt file {path}")
+    if tensors["ctx"].shape[-1] != clip.width:
+        raise ValueError(
+            f"prompt file {path}: context tokens of width {tensors['ctx'].shape[-1]}, but "
+            f"{clip.name} takes {clip.width}"
+        )
+    prompts = ContextPrompts(
+        clip,
+        facts["pairs"],
+        n_ctx=facts["n_ctx"],
+        position=facts["position"],
+        class_specific=facts["class_specific"],
+    )
+    with torch.no_grad():
+        prompts.ctx.copy_(tensors["ctx"])
+        prompts.steps.fill_(facts["steps"])
+    prompts.init = facts["init"]
+    return prompts
+
+
+def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None:
+    """Refuse prompts that were learned on another backbone.
+
+    Args:
+        facts: Metadata with what :meth:`FrozenCLIP.describe` returns.
+        clip: The backbone at hand.
+        holder: What holds the prompts, for the error.
+
+    Raises:
+        ValueError: If weights or positional embedding differ.
+    """
+    if facts.get("weights_sha256") != clip.fingerprint:
+        raise ValueError(
+            f"{holder} was learned on {facts.get('backbone')} "
+            f"(weights {str(facts.get('weights_sha256'))[:12]}), but the backbone is {clip.name} "
+            f"(weights {clip.fingerprint[:12]}); use the backbone it was learned on"
+        )
+    if bool(facts.get("pos_embedding")) != clip.pos_embedding:
+        raise ValueError(
+            f"{holder} was learned with pos_embedding={facts.get('pos_embedding')}, but the "
+            f"backbone has pos_embedding={clip.pos_embedding}; set it to the former"
+        )
+
+
+def _decode(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,68 @@
+"""What many tests share: small random CLIPs of the true class, and pictures made on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.weights import Architecture, random_clip
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+SMALL_RESNET = Architecture(
+    embed_dim=32,
+    image_resolution=64,
+    vision_layers=(1, 1, 1, 1),
+    vision_width=8,
+    vision_patch_size=None,
+    context_length=77,
+    vocab_size=49408,
+    transformer_width=32,
+    transformer_heads=2,
+    transformer_layers=2,
+)
+SMALL_VIT = Architecture(
+    embed_dim=32,
+    image_resolution=64,
+    vision_layers=2,
+    vision_width=64,
+    vision_patch_size=16,
+    context_length=77,
+    vocab_size=49408,
+    transformer_width=32,
+    transformer_heads=2,
+    transformer_layers=2,
+)
+
+
+def small_clip(pos_embedding: bool = False, seed: int = 0, vit: bool = False) -> FrozenCLIP:
+    """A FrozenCLIP of a few thousand weights beside its vocabulary."""
+    clip = random_clip(SMALL_VIT if vit else SMALL_RESNET, seed)
+    name = f"small-{'vit' if vit else 'resnet'}-{seed}"
+    return FrozenCLIP(clip, name, f"{name}".ljust(64, "0"), pos_embedding)
+
+
+@pytest.fixture(scope="session")
+def clip() -> FrozenCLIP:
+    return small_clip()
+
+
+@pytest.fixture
+def make_picture() -> Callable[..., Path]:
+    """Writes a random picture of a size to a path and returns the path."""
+
+    def make(path: Path, width: int = 64, height: int = 48, seed: int = 0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(seed)
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path)
+        return path
+
+    return make
