@@ -1,0 +1,71 @@
+"""The command line of training: LightningCLI with a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+from clipiqa_plus.runs import RunRecord, claim
+
+
+class TrainCLI(LightningCLI):
+    """A recipe on the command line, each run of it in a folder of its own."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what belongs to the run and not to the model, the data or the trainer."""
+        parser.add_argument(
+            "--run", type=str | None, help="Folder of the run (default: runs/<recipe>)."
+        )
+        parser.add_argument(
+            "--overwrite", type=bool, default=False, help="Replace the run that the folder holds."
+        )
+        parser.add_argument(
+            "--ckpt_path", type=str | None, help="Resume from 'last' or from a checkpoint's path."
+        )
+        parser.add_argument(
+            "--wandb", type=str | None, help="Also log to this Weights & Biases project."
+        )
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.filename": "{epoch}"})
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Claim the run folder and let loggers, checkpoints and the record write there."""
+        config, given = self.config_init, self.config_init.trainer
+        recipe = Path(str(config.config[-1])).stem
+        folder = Path(config.run or f"runs/{recipe}")
+        claim(folder, resume=config.ckpt_path is not None, overwrite=config.overwrite)
+        self.config.run = str(folder)
+        config.checkpoint.dirpath = config.checkpoint.dirpath or folder / "checkpoints"
+        record = RunRecord(
+            folder,
+            self.parser.dump(self.config, skip_none=False),
+            recipe,
+            self.config.seed_everything,
+        )
+        return super().instantiate_trainer(
+            default_root_dir=folder,
+            logger=_loggers(given.logger, folder, config.wandb),
+            callbacks=[
+                *(given.callbacks or []),
+                RichProgressBar(),
+                LearningRateMonitor(),
+                record,
+            ],
+            **kwargs,
+        )
+
+
+def _loggers(given: Any, folder: Path, wandb_project: str | None) -> Any:
+    """The recipe's loggers, by default CSV, and Weights & Biases if a project is named."""
+    if given is False:
+        return False
+    loggers = [CSVLogger(folder, name="logs")] if given in (None, True) else given
+    if wandb_project:
+        loggers = loggers if isinstance(loggers, list) else [loggers]
+        loggers.append(WandbLogger(project=wandb_project, name=folder.name, save_dir=folder))
+    return loggers

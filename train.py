@@ -1,0 +1,48 @@
+"""Tune context tokens by a recipe, then test them: python train.py --config configs/demo.yaml.
+
+Any option of the recipe can be changed behind it: --trainer.max_epochs 20, --data.batch_size 128.
+With --model.prompts.mode zero_shot nothing is trained: the fixed words are tested. The run folder
+(runs/<recipe>) gets the config, versions, logs, checkpoints, metrics and prompts.safetensors.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from clipiqa_plus.data import IQADataModule
+from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.training import TrainCLI
+
+DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
+
+
+def main(args: list[str] | None = None) -> TrainCLI:
+    """Train and test.
+
+    Args:
+        args: Command-line arguments; None takes the process's own.
+
+    Returns:
+        The command line, with ``model``, ``datamodule`` and ``trainer``.
+    """
+    args = sys.argv[1:] if args is None else args
+    if not any(a.split("=")[0] in ("-c", "--config", "-h", "--help") for a in args):
+        args = [f"--config={DEFAULT}", *args]
+    cli = TrainCLI(
+        CLIPIQAPlus,
+        IQADataModule,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=0,
+        args=args,
+        run=False,
+    )
+    if not cli.model.is_zero_shot:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
+    cli.trainer.test(cli.model, cli.datamodule)
+    return cli
+
+
+if __name__ == "__main__":
+    main()
