@@ -1,0 +1,133 @@
+"""Files found by name without regard to case, from one listing per folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class _Listing:
+    """What one folder holds."""
+
+    path: str
+    files: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.folded: dict[str, list[str]] = {}
+
+
+class Files:
+    """The files below a folder.
+
+    Each folder is listed once, when a name in it is first asked for: label files and archives
+    disagree about case, and a quarter of a million single look-ups on a network disk take
+    minutes.
+
+    Args:
+        root: The folder; names are relative to it and use ``/``.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self._listings: dict[str, _Listing | None] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the true name of a file, or None if there is none.
+
+        A name of exactly this case goes first.
+
+        Args:
+            name: Name below the root, such as ``Images/100.bmp``.
+
+        Raises:
+            ValueError: If no file has exactly this case and several differ from it only in case.
+        """
+        folder, _, base = name.rpartition("/")
+        listing = self._list(folder)
+        if listing is None:
+            return None
+        true = _pick(base, listing.files, listing)
+        return None if true is None else _join(listing.path, true)
+
+    def resolve(self, names: Iterable[str], folders: Sequence[str]) -> NDArray[np.object_]:
+        """Find many files, each in the first of several folders that has it.
+
+        Args:
+            names: N names, relative to each of the folders.
+            folders: Folders below the root; ``""`` is the root itself.
+
+        Returns:
+            object [N]: true names below the root; None where there is no such file.
+
+        Raises:
+            ValueError: As for :meth:`find`.
+        """
+        prefixes = [folder + "/" if folder else "" for folder in folders]
+        found = [
+            next((true for prefix in prefixes if (true := self.find(prefix + name))), None)
+            for name in names
+        ]
+        out = np.empty(len(found), dtype=object)
+        out[:] = found
+        return out
+
+    def files(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, sorted; none if there is no such folder."""
+        listing = self._list(folder)
+        return [] if listing is None else sorted(listing.files)
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Return the names of the folders in a folder, sorted."""
+        listing = self._list(folder)
+        return [] if listing is None else sorted(listing.folders)
+
+    def folder(self, name: str) -> str | None:
+        """Return the true name of a folder below the root, or None if there is none."""
+        listing = self._list(name)
+        return None if listing is None else listing.path
+
+    def _list(self, folder: str) -> _Listing | None:
+        if folder not in self._listings:
+            self._listings[folder] = self._scan(folder)
+        return self._listings[folder]
+
+    def _scan(self, folder: str) -> _Listing | None:
+        if folder in ("", "."):
+            true: str | None = ""
+        else:
+            above, _, base = folder.rpartition("/")
+            parent = self._list(above)
+            true = None if parent is None else _pick(base, parent.folders, parent)
+            if parent is not None and true is not None:
+                true = _join(parent.path, true)
+        if true is None or not (self.root / true).is_dir():
+            return None
+        listing = _Listing(true)
+        with os.scandir(self.root / true) as entries:
+            for entry in entries:
+                (listing.folders if entry.is_dir() else listing.files).add(entry.name)
+                listing.folded.setdefault(entry.name.casefold(), []).append(entry.name)
+        return listing
+
+
+def _pick(base: str, among: set[str], listing: _Listing) -> str | None:
+    if base in among:
+        return base
+    alike = [name for name in listing.folded.get(base.casefold(), []) if name in among]
+    if len(alike) > 1:
+        raise ValueError(
+            f"{base} is not in folder {listing.path or '.'}, but {' and '.join(sorted(alike))} "
+            "are, which differ only in case; keep the right one"
+        )
+    return alike[0] if alike else None
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
