@@ -1,0 +1,160 @@
+"""Fetch one file from an ordered list of mirrors: resumed, locked, checked by SHA-256, atomic."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
+_CHUNK = 1 << 18  # bytes
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 lower-case hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(
+    urls: Sequence[str],
+    sha256: str,
+    destination: Path,
+    *,
+    size: int | None = None,
+    remedy: str = "",
+) -> Path:
+    """Make sure that `destination` holds the file with this SHA-256, fetching it where needed.
+
+    Bytes gather in `<destination>.part`, which a later call resumes, and move to `destination`
+    only once their SHA-256 is right: what carries the final name is always whole. A lock file
+    beside it lets one process download while the others wait for its result.
+
+    Args:
+        urls: Addresses of the same file, tried in this order.
+        sha256: The SHA-256 of the file, in hex.
+        destination: Where the file goes; its folder is made where it is absent.
+        size: Bytes of the file, where known: only told in the error.
+        remedy: A sentence added to the error: what else the user can do.
+
+    Returns:
+        `destination`.
+
+    Raises:
+        FileNotFoundError: No mirror gave the file; says why each failed, and how to get it by hand.
+        PermissionError: The folder of `destination` cannot be made or written.
+    """
+    part = destination.with_name(destination.name + ".part")
+    failures: list[tuple[str, Exception]] = []
+    with _exclusive(destination, remedy):
+        if destination.is_file() and sha256_of(destination) == sha256:
+            return destination
+        for url in urls:
+            try:
+                _fetch(url, part, sha256)
+            except (OSError, HTTPException, ValueError) as error:
+                failures.append((url, error))
+            else:
+                os.replace(part, destination)
+                return destination
+    tried = "\n".join(f"  {url}\n    {type(e).__name__}: {e}" for url, e in failures)
+    length = "" if size is None else f" ({size:,} bytes)"
+    message = (
+        f"{destination.name}{length} could not be downloaded:\n{tried}\n"
+        f"Fetch it by hand from one of these addresses, check that its SHA-256 is\n  {sha256}\n"
+        f"and save it as\n  {destination.resolve()}\n{remedy}"
+    )
+    raise FileNotFoundError(message.rstrip()) from (failures[-1][1] if failures else None)
+
+
+@contextmanager
+def _exclusive(destination: Path, remedy: str) -> Iterator[None]:
+    """Hold the lock of `destination` between processes."""
+    lock = FileLock(f"{destination}.lock")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        message = f"the folder {destination.parent} cannot be written ({error}). {remedy}"
+        raise PermissionError(message.rstrip()) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch(url: str, part: Path, sha256: str) -> None:
+    """Fill `part` from one mirror until its SHA-256 is right; a broken connection is resumed."""
+    inherited = part.exists()  # bytes of an earlier run, perhaps from another mirror
+    while True:
+        before = _size(part)
+        try:
+            _transfer(url, part)
+        except (ConnectionError, TimeoutError, HTTPException):
+            if _size(part) <= before:  # not one byte further: no use in asking again
+                raise
+            continue
+        actual = sha256_of(part)
+        if actual == sha256:
+            return
+        part.unlink()
+        if not inherited:
+            raise ValueError(f"it sent another file: its SHA-256 is {actual}")
+        inherited = False  # the inherited bytes may be the wrong ones: once more, from the start
+
+
+def _transfer(url: str, part: Path) -> None:
+    """Append to `part` what the mirror sends; start over if it ignores the Range header."""
+    offset = _size(part)
+    headers = {"User-Agent": "clipiqa-plus"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    try:
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        if offset and error.code == 416:  # nothing lies beyond `offset`: the SHA-256 decides
+            return
+        raise
+    with response, _progress() as progress:
+        if response.headers.get_content_type() == "text/html":
+            raise ValueError("it sent a web page instead of the file")
+        if response.status != 206:
+            offset = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else offset + int(length)
+        task = progress.add_task(part.stem, total=total, completed=offset)
+        with part.open("ab" if offset else "wb") as file:
+            while chunk := response.read1(_CHUNK):
+                file.write(chunk)
+                offset += len(chunk)
+                progress.update(task, completed=offset)
+    if total is not None and offset < total:  # http.client ends a cut body without an error
+        raise ConnectionError(f"the connection broke after {offset:,} of {total:,} bytes")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
