@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ def read_csv(path: Path, columns: Sequence[str], remedy: str = "", **options: An
         options["names"] = list(columns)
         options["index_col"] = False
     try:
-        table = pd.read_csv(path, skipinitialspace=True, encoding="utf-8-sig", **options)
-    except (ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            # pandas only warns of a line with more fields than names, and drops them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, skipinitialspace=True, encoding="utf-8-sig", **options)
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path}: not a readable table ({error}). {remedy}") from error
     return _with_columns(table, columns, path, remedy)
 
@@ -70,7 +74,7 @@ def read_sheet(
             sheets = book.sheet_names
             if isinstance(sheet, str) and sheet not in sheets:
                 raise ValueError(f"no sheet {sheet!r}; it has {', '.join(map(str, sheets))}")
-            cells = book.parse(sheet, header=None)
+            cells = pd.read_excel(book, sheet_name=sheet, header=None)
     except Exception as error:  # the engine's own errors share no base class
         raise ValueError(f"{path}: not the expected workbook ({error}). {remedy}") from error
     for row in range(min(len(cells), 10)):
@@ -137,6 +141,30 @@ def name_parts(names: pd.Series, pattern: str, path: Path, remedy: str = "") -> 
             f"({int(unfit.sum())} such rows). {remedy}"
         )
     return parts
+
+
+def whole_numbers(column: pd.Series, path: Path, remedy: str = "") -> pd.Series:
+    """Return a column of whole numbers as int64.
+
+    Args:
+        column: N numbers, or text; its name is used in the error.
+        path: The label file, for the error.
+        remedy: What the user should do if the file is another one; ends the error.
+
+    Raises:
+        ValueError: If a value is empty or no whole number, naming the row.
+    """
+    if pd.api.types.is_integer_dtype(column):
+        return column.astype(np.int64)
+    values = pd.to_numeric(column, errors="coerce")
+    bad = ~(values % 1 == 0).to_numpy()
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(
+            f"{path}: row {row + 1}: {column.name} is {column.iloc[row]!r}; it must be a whole "
+            f"number. {remedy}"
+        )
+    return values.astype(np.int64)
 
 
 def _with_columns(

@@ -55,8 +55,6 @@ class Benchmark(IQADataModule):
     """Folders with the pictures, sought in this order; ``*`` is every folder beside the labels."""
     nested: ClassVar[tuple[str, ...]] = ()
     """Folders below ``root`` in which archives and repackagings nest the data set."""
-    counts: ClassVar[tuple[int, ...]] = ()
-    """Numbers of rows that a label file may have; empty takes ``count``."""
     official_sizes: ClassVar[tuple[int, int, int] | None] = None
     """Sizes of the official train, val and test parts."""
     missing_allowed: ClassVar[int] = 0
@@ -90,6 +88,11 @@ class Benchmark(IQADataModule):
     def main_labels(self) -> tuple[str, ...]:
         """Possible names of the main label file; :attr:`labels` unless an argument chooses."""
         return self.labels
+
+    @property
+    def expected_rows(self) -> tuple[int, ...]:
+        """Numbers of rated pictures that a complete label file may have; empty for any."""
+        return () if self.count is None else (self.count,)
 
     @cached_property
     def home(self) -> Path:
@@ -210,13 +213,14 @@ class Benchmark(IQADataModule):
         return FileReader(self.home, self.paths)
 
     def _check_complete(self, table: pd.DataFrame) -> None:
-        allowed = self.counts or ((self.count,) if self.count else ())
+        allowed = self.expected_rows
         if allowed and len(table) not in allowed:
             raise ValueError(
                 f"{self.label}: {len(table):,} rated pictures; the complete label file has "
                 f"{' or '.join(f'{n:,}' for n in allowed)}. {self.obtain}"
             )
-        if self.official_sizes and "split" in table and len(table) == self.count:
+        whole = len(table) == self.count and "split" in table and "train" in set(table["split"])
+        if self.official_sizes and whole:
             sizes = tuple(int((table["split"] == part).sum()) for part in PARTS)
             if sizes != self.official_sizes:
                 raise ValueError(

@@ -107,7 +107,7 @@ class KonIQPlusPlus(_KonIQ):
     ``colors`` are shares in 0-1, higher is worse: annotations to look at, not targets.
     """
 
-    name = "koniq++"
+    name = "koniqpp"
     title = "KonIQ++"
     source = "http://database.mmsp-kn.de/koniq-image-defects-database.html"
     terms = "unverified; photographs as KonIQ-10k"
