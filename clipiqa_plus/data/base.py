@@ -316,24 +316,29 @@ class IQADataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled batches of the training part."""
-        return self._loader("train", shuffle=True)
+        return self.loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
         """Batches of the validation part in order; none if the split has no such part."""
-        return self._loader("val") if len(self.rows("val")) else []
+        return self.loader("val") if len(self.rows("val")) else []
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of the test part in order."""
-        return self._loader("test")
+        return self.loader("test")
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of the test part in order."""
-        return self._loader("test")
+        return self.loader("test")
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
 
-    def _loader(self, part: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+    def loader(self, part: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
+        """Return the batches of a part, in order with view 0 unless shuffled.
+
+        Raises:
+            ValueError: If the split has no such part.
+        """
         if not len(self.rows(part)):
             raise ValueError(f"{self.label}: the {self.split_kind} split has no {part} part")
         dataset = self.dataset(part)

@@ -1,0 +1,269 @@
+"""The LightningModule: what is trained, what is refused, what a checkpoint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.data.base import BatchSampler, IQADataset
+from clipiqa_plus.data.transforms import PlainView
+from clipiqa_plus.metrics import plcc, srcc
+from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from tests.conftest import small_clip
+
+
+class Features(LightningDataModule):
+    """Random unit features with MOS; ids are row numbers."""
+
+    def __init__(self, n: int = 20, targets: int = 1, dim: int = 32, batch_size: int = 8) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.features = F.normalize(torch.randn(n, dim, generator=generator), dim=-1)
+        self.mos = torch.rand(n, targets, generator=generator)
+        self.targets = ["mos", "sharpness", "contrast"][:targets]
+        self.batch_size = batch_size
+
+    def loader(self, shuffle: bool = False) -> DataLoader:
+        dataset = IQADataset(
+            reader=None,  # type: ignore[arg-type]
+            mos=self.mos,
+            mos_raw=self.mos.double(),
+            views=PlainView(),
+            features=lambda rows, views: self.features[rows],
+        )
+        rows = np.arange(len(self.mos))
+        sampler = BatchSampler(
+            rows, self.batch_size, shuffle=shuffle, epoch=lambda: self.trainer.current_epoch
+        )
+        return DataLoader(dataset, batch_size=None, sampler=sampler)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader(shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self.loader()
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+
+class StopAfter(Callback):
+    """Ends the training after some epochs, as a kill between two epochs would."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
+
+
+def trainer(folder: Path, **options: Any) -> Trainer:
+    defaults: dict[str, Any] = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": folder,
+    }
+    return Trainer(**(defaults | options))
+
+
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=0.01)
+
+
+@pytest.fixture
+def model(clip: FrozenCLIP) -> CLIPIQAPlus:
+    return CLIPIQAPlus(clip, optimizer=adam)
+
+
+def test_training_changes_the_context_tokens_and_nothing_else(
+    model: CLIPIQAPlus, tmp_path: Path
+) -> None:
+    frozen = {k: v.clone() for k, v in model.backbone.clip.state_dict().items()}
+    ctx = model.prompts.ctx.detach().clone()
+    assert [n for n, p in model.named_parameters() if p.requires_grad] == ["prompts.ctx"]
+    trainer(tmp_path).fit(model, Features())
+    assert not torch.equal(model.prompts.ctx, ctx)
+    assert int(model.prompts.steps) == 6  # 2 epochs of 3 batches
+    for name, value in model.backbone.clip.state_dict().items():
+        assert torch.equal(value, frozen[name]), name
+    assert all(p.grad is None for p in model.backbone.clip.parameters())
+
+
+def test_training_lowers_the_loss(clip: FrozenCLIP, tmp_path: Path) -> None:
+    model, data = CLIPIQAPlus(clip, optimizer=adam), Features(batch_size=20)
+    losses = []
+    model.log = lambda name, value, **_: losses.append(float(value))  # type: ignore[method-assign,assignment]
+    model.on_validation_epoch_end = lambda: None  # type: ignore[method-assign]
+    trainer(tmp_path, max_epochs=40).fit(model, data)
+    assert losses[-1] < losses[0]
+
+
+def test_scores_equal_the_softmax_by_hand(clip: FrozenCLIP) -> None:
+    model = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    images = torch.rand(3, 3, 64, 64)
+    image, text = clip.encode_image(images), model.prompts(clip)[0]
+    expected = (clip.logit_scale * image @ text.T).softmax(dim=-1)[:, :1]
+    torch.testing.assert_close(model(images), expected, atol=1e-6, rtol=0)
+
+
+def test_mean_of_pairs_and_one_score_per_pair(clip: FrozenCLIP) -> None:
+    pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness", "contrast"])
+    images = torch.rand(3, 3, 64, 64)
+    each = CLIPIQAPlus(clip, prompts=pairs, reduction="none")(images)
+    mean = CLIPIQAPlus(clip, prompts=pairs)(images)
+    assert each.shape == (3, 3)
+    torch.testing.assert_close(mean, each.mean(dim=1, keepdim=True))
+
+
+def test_regressor_starts_as_the_mean_and_is_trained(clip: FrozenCLIP, tmp_path: Path) -> None:
+    pairs = PromptConfig(pairs=["quality", "sharpness"])
+    model = CLIPIQAPlus(clip, prompts=pairs, reduction="regressor", optimizer=adam)
+    mean = CLIPIQAPlus(clip, prompts=pairs)
+    features = Features().features
+    torch.testing.assert_close(model.score_features(features), mean.score_features(features))
+    trainer(tmp_path).fit(model, Features())
+    assert not torch.equal(model.regressor.weight, torch.full((1, 2), 0.5))
+
+
+def test_random_context_tokens_refuse_to_predict(model: CLIPIQAPlus, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"context tokens are random: .*zero_shot"):
+        model(torch.rand(1, 3, 64, 64))
+    for run in ("validate", "test", "predict"):
+        with pytest.raises(RuntimeError, match="context tokens are random"):
+            getattr(trainer(tmp_path), run)(model, Features())
+
+
+def test_learned_context_tokens_predict(model: CLIPIQAPlus, tmp_path: Path) -> None:
+    data = Features()
+    fit = trainer(tmp_path)
+    fit.fit(model, data)
+    batches = fit.predict(model, data)
+    assert torch.cat([b["id"] for b in batches]).tolist() == list(range(20))
+    assert torch.cat([b["score"] for b in batches]).shape == (20, 1)
+
+
+def test_zero_shot_switch_uses_the_same_module_and_loaders(
+    model: CLIPIQAPlus, tmp_path: Path
+) -> None:
+    data = Features()
+    fit = trainer(tmp_path)
+    fit.fit(model, data)
+    learned = model.score_features(data.features)
+    assert model.zero_shot() is model
+    fixed = model.score_features(data.features)
+    assert not torch.allclose(learned, fixed)
+    reference = CLIPIQAPlus(model.backbone, prompts=PromptConfig(mode="zero_shot"))
+    torch.testing.assert_close(fixed, reference.score_features(data.features))
+    (metrics,) = trainer(tmp_path).test(model, data, verbose=False)
+    assert metrics["test/SRCC"] == pytest.approx(float(srcc(fixed[:, 0], data.mos[:, 0])))
+
+
+def test_zero_shot_has_nothing_to_train(clip: FrozenCLIP, tmp_path: Path) -> None:
+    model = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    with pytest.raises(RuntimeError, match="nothing to train"):
+        trainer(tmp_path).fit(model, Features())
+
+
+def test_validation_logs_srcc_and_plcc_of_the_whole_part(
+    model: CLIPIQAPlus, tmp_path: Path
+) -> None:
+    data = Features()
+    fit = trainer(tmp_path)
+    fit.fit(model, data)
+    with torch.no_grad():
+        scores = model.score_features(data.features)[:, 0]
+    mos = data.mos[:, 0]
+    assert float(fit.callback_metrics["val/SRCC"]) == pytest.approx(float(srcc(scores, mos)))
+    # Logged values are float32.
+    assert float(fit.callback_metrics["val/PLCC"]) == pytest.approx(float(plcc(scores, mos)))
+
+
+def test_targets_are_logged_by_name(clip: FrozenCLIP, tmp_path: Path) -> None:
+    pairs = PromptConfig(pairs=["quality", "sharpness"])
+    model = CLIPIQAPlus(clip, prompts=pairs, reduction="none", optimizer=adam)
+    fit = trainer(tmp_path)
+    fit.fit(model, Features(targets=2))
+    assert {"val/SRCC_mos", "val/PLCC_sharpness"} <= set(fit.callback_metrics)
+
+
+def test_scores_and_targets_of_unequal_number_are_refused(
+    model: CLIPIQAPlus, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="1 scores for 2 target columns"):
+        trainer(tmp_path).fit(model, Features(targets=2))
+
+
+def test_text_features_follow_every_change_of_the_context_tokens(model: CLIPIQAPlus) -> None:
+    with torch.no_grad():
+        first = model.text_features()
+        assert model.text_features() is first
+        model.prompts.ctx.add_(0.1)
+        second = model.text_features()
+    assert not torch.equal(first, second)
+    state = model.state_dict()
+    state["prompts.ctx"] = state["prompts.ctx"] - 0.1
+    model.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(model.text_features(), first, atol=1e-5, rtol=0)
+
+
+def test_checkpoint_is_small_and_holds_no_clip_weight(model: CLIPIQAPlus, tmp_path: Path) -> None:
+    fit = trainer(tmp_path)
+    fit.fit(model, Features())
+    fit.save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert set(checkpoint["state_dict"]) == {"prompts.ctx", "prompts.steps"}
+    assert checkpoint["clipiqa_plus"]["weights_sha256"] == model.backbone.fingerprint
+    assert (tmp_path / "a.ckpt").stat().st_size < 30_000
+
+
+def test_resumed_training_equals_uninterrupted(clip: FrozenCLIP, tmp_path: Path) -> None:
+    whole = CLIPIQAPlus(clip, optimizer=adam)
+    trainer(tmp_path, max_epochs=4).fit(whole, Features())
+
+    first = CLIPIQAPlus(clip, optimizer=adam)
+    stop = trainer(tmp_path, max_epochs=4, callbacks=[StopAfter(2)])
+    stop.fit(first, Features())
+    stop.save_checkpoint(tmp_path / "half.ckpt")
+    second = CLIPIQAPlus(clip, optimizer=adam)
+    resumed = trainer(tmp_path, max_epochs=4)
+    resumed.fit(second, Features(), ckpt_path=tmp_path / "half.ckpt")
+    assert int(second.prompts.steps) == int(whole.prompts.steps) == 12
+    assert torch.equal(second.prompts.ctx, whole.prompts.ctx)
+
+
+def test_checkpoint_of_another_backbone_or_layout_is_refused(
+    model: CLIPIQAPlus, tmp_path: Path
+) -> None:
+    fit = trainer(tmp_path)
+    fit.fit(model, Features())
+    path = tmp_path / "a.ckpt"
+    fit.save_checkpoint(path)
+    other = CLIPIQAPlus(small_clip(seed=1))
+    with pytest.raises(ValueError, match="learned on small-resnet-0 .* backbone is small-resnet-1"):
+        trainer(tmp_path).test(other, Features(), ckpt_path=path)
+    shorter = CLIPIQAPlus(model.backbone, prompts=PromptConfig(n_ctx=4))
+    with pytest.raises(ValueError, match="n_ctx 16, the module has 4"):
+        trainer(tmp_path).test(shorter, Features(), ckpt_path=path)
+
+
+def test_summary_names_what_is_trained_and_what_is_frozen(model: CLIPIQAPlus) -> None:
+    text = model.summary()
+    assert f"{model.backbone.parameter_count:,} weights" in text
+    assert "16 x 32 = 512 parameters" in text
+    assert "'Good photo.' (21 tokens)" in text
+
+
+def test_unknown_loss_is_refused(clip: FrozenCLIP) -> None:
+    with pytest.raises(ValueError, match="choose from mse"):
+        CLIPIQAPlus(clip, loss="mae")  # type: ignore[arg-type]
