@@ -161,7 +161,7 @@ def whole_numbers(column: pd.Series, path: Path, remedy: str = "") -> pd.Series:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"{path}: row {row + 1}: {column.name} is {column.iloc[row]!r}; it must be a whole "
+            f"{path}: row {row + 1}: {column.name} is '{column.iloc[row]}'; it must be a whole "
             f"number. {remedy}"
         )
     return values.astype(np.int64)

@@ -61,7 +61,7 @@ def cells(names: Iterable[str], column: bool = False) -> np.ndarray:
 
 def real_labels(*files: str) -> Callable[[Any], Any]:
     """Mark a test that reads the real label files; it gets their folder as ``labels``."""
-    folder = os.environ.get("CLIPIQA_LABELS")
+    folder = os.environ.get("CLIPIQA_LABELS") or None
     absent = [] if folder is None else [f for f in files if not (Path(folder) / f).exists()]
     reason = (
         "CLIPIQA_LABELS does not name the folder of real label files"

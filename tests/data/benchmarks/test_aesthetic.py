@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from clipiqa_plus.data.benchmarks import AVA
+from clipiqa_plus.data.splits import make_split
+from tests.data.benchmark_files import picture, read, real_labels, write_csv
+
+# The first five lines of the distributed file.
+ROWS = (
+    "1 953619 0 1 5 17 38 36 15 6 5 1 1 22 1396",
+    "2 953958 10 7 15 26 26 21 10 8 1 2 1 21 1396",
+    "3 954184 0 0 4 8 41 56 10 3 4 0 0 0 1396",
+    "4 954113 0 1 4 6 48 37 23 5 2 2 15 21 1396",
+    "5 953980 0 3 6 15 57 39 6 1 1 1 22 38 1396",
+)
+IDS = tuple(row.split()[1] for row in ROWS)
+
+
+@pytest.fixture
+def root(tmp_path, incomplete):
+    incomplete(AVA)
+    write_csv(tmp_path / "AVA.txt", None, ROWS)
+    lists = tmp_path / "aesthetics_image_lists"
+    write_csv(lists / "generic_test.jpgl", None, ["629797", IDS[1], IDS[4]])
+    write_csv(lists / "animal_test.jpgl", None, [IDS[1]])
+    for name in IDS:
+        picture(tmp_path / "images" / f"{name}.jpg")
+    return tmp_path
+
+
+def test_score_is_the_mean_of_ten_counts(root):
+    table = read(AVA(root))
+    # By hand for the first line: sum of k * count over sum of counts.
+    first = 0 * 1 + 1 * 2 + 5 * 3 + 17 * 4 + 38 * 5 + 36 * 6 + 15 * 7 + 6 * 8 + 5 * 9 + 1 * 10
+    assert table["mos"][0] == first / 124
+    assert table["raters"][0] == 124
+    assert table["challenge"].tolist() == [1396] * 5
+
+
+def test_official_split(root):
+    data = AVA(root)
+    data.setup()
+    assert [list(data.rows(part)) for part in ("train", "val", "test")] == [[0, 2, 3], [], [1, 4]]
+
+
+def test_trap_missing_pictures_are_left_out_and_told(root):
+    (root / "images" / f"{IDS[1]}.jpg").unlink()
+    data = AVA(root)
+    with pytest.warns(UserWarning, match=r"1 of 5 pictures are missing \(953958\.jpg\) and left"):
+        data.setup()
+    assert data.left_out == ["953958.jpg"]
+    assert list(data.rows("test")) == [4]
+
+
+def test_trap_half_unpacked_archive_is_no_few_missing_pictures(root, monkeypatch):
+    monkeypatch.setattr(AVA, "missing_allowed", 1)
+    for name in IDS[:2]:
+        (root / "images" / f"{name}.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match="2 of 5 pictures are missing"):
+        AVA(root).setup()
+
+
+def test_trap_join_on_the_id_not_on_the_index(root):
+    write_csv(root / "AVA.txt", None, [f"9{row}" for row in ROWS])
+    assert list(read(AVA(root))["image"]) == [f"{name}.jpg" for name in IDS]
+
+
+def test_trap_category_lists_are_subsets_of_the_generic_one(root):
+    (root / "aesthetics_image_lists" / "generic_test.jpgl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no aesthetics_image_lists/generic_test\.jpgl"):
+        read(AVA(root))
+    assert "split" not in read(AVA(root, split="random"))
+
+
+def test_trap_scale_is_one_to_ten_not_a_hundred(root):
+    data = AVA(root)
+    data.setup()
+    assert data.mos[0].item() == pytest.approx((data.mos_raw[0].item() - 1) / 9)
+
+
+def test_trap_table_with_named_counts(root):
+    header = "image_id,score2,score3,score4,score5,score6,score7,score8,score9,score10,score11"
+    write_csv(root / "AVA.txt", header, ["773931,0,5,27,45,82,44,12,5,1,2"])
+    with pytest.raises(ValueError, match=r"AVA\.txt: row 1: index is .*whole number"):
+        read(AVA(root))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("6 1 0 0 0 0 0 0 0 0 0 0 1 22 1396", r"row 6: rating counts \[0, 0.* give no mean"),
+        ("6 1 0 0 -1 2 0 0 0 0 0 0 1 22 1396", r"row 6: rating counts .* give no mean"),
+        ("6 1 0 0 0.5 2 0 0 0 0 0 0 1 22 1396", r"row 6: count_3 is .*0\.5"),
+        ("6 1 0 0 1 2", r"row 6: count_5 is 'nan'"),
+        ("6 1 0 0 0 0 0 0 0 1 0 0 1 22 1396 7", r"AVA\.txt: not a readable table"),
+    ],
+)
+def test_broken_lines(root, row, message):
+    write_csv(root / "AVA.txt", None, [*ROWS, row])
+    with pytest.raises(ValueError, match=message):
+        read(AVA(root))
+
+
+def test_255530_rows_parse_and_split_by_whole_arrays(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = np.empty((255_530, 15), dtype=np.int64)
+    rows[:, 0] = np.arange(1, 255_531)
+    rows[:, 1] = 100 + 3 * rng.permutation(255_530)
+    rows[:, 2:12] = rng.integers(0, 60, (255_530, 10)) + 1
+    rows[:, 12:] = rng.integers(0, 1400, (255_530, 3))
+    write_csv(tmp_path / "AVA.txt", None, (" ".join(map(str, row)) for row in rows.tolist()))
+    lists = tmp_path / "aesthetics_image_lists"
+    write_csv(lists / "generic_test.jpgl", None, map(str, rows[:19_930, 1]))
+    table = read(AVA(tmp_path))
+    official = make_split(table, "official")
+    assert (len(official.train), len(official.test)) == (235_600, 19_930)
+    random = make_split(table, "random", fractions=(0.9, 0.05, 0.05))
+    assert (len(random.train), len(random.val), len(random.test)) == (229_977, 12_776, 12_777)
+    expected = (rows[:, 2:12] * np.arange(1, 11)).sum(1) / rows[:, 2:12].sum(1)
+    np.testing.assert_allclose(table["mos"], expected, rtol=1e-15)  # one rounding of a quotient
+
+
+@real_labels("ava/AVA.txt", "ava/aesthetics_image_lists/generic_test.jpgl")
+def test_five_real_lines_and_the_real_test_list(labels, incomplete):
+    incomplete(AVA)
+    table = read(AVA(labels / "ava"))
+    assert list(table["image"]) == [f"{name}.jpg" for name in IDS]
+    assert set(table["split"]) <= {"train", "test"}
+
+
+@real_labels("ava/relic_test.csv")
+def test_real_counts_of_a_third_partys_table(labels, tmp_path, incomplete):
+    incomplete(AVA)
+    lines = (labels / "ava" / "relic_test.csv").read_text().splitlines()[1:]
+    rows = []
+    for i, line in enumerate(lines):
+        name, *fields = line.split(",")
+        rows.append(f"{i + 1} {name} {' '.join(fields)}")
+    write_csv(tmp_path / "AVA.txt", None, rows)
+    table = read(AVA(tmp_path, split="random"))
+    assert len(table) == 12_768
+    assert table["mos"].between(2.07, 8.41).all()
