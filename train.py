@@ -7,7 +7,6 @@ With --model.prompts.mode zero_shot nothing is trained: the fixed words are test
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from clipiqa_plus.data import IQADataModule
@@ -26,18 +25,7 @@ def main(args: list[str] | None = None) -> TrainCLI:
     Returns:
         The command line, with ``model``, ``datamodule`` and ``trainer``.
     """
-    args = sys.argv[1:] if args is None else args
-    if not any(a.split("=")[0] in ("-c", "--config", "-h", "--help") for a in args):
-        args = [f"--config={DEFAULT}", *args]
-    cli = TrainCLI(
-        CLIPIQAPlus,
-        IQADataModule,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=0,
-        args=args,
-        run=False,
-    )
+    cli = TrainCLI(CLIPIQAPlus, IQADataModule, default_recipe=DEFAULT, args=args)
     if not cli.model.is_zero_shot:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
     cli.trainer.test(cli.model, cli.datamodule)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,38 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from clipiqa_plus.runs import RunRecord, claim
 
 
+# Lightning's own call of a torch function that torch deprecates: nothing a user could mend.
+warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+TRAINER_DEFAULTS = {
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,  # two batches have no meaningful SRCC
+    "enable_model_summary": False,  # the module prints what is trained and what is frozen
+}
+
+
 class TrainCLI(LightningCLI):
-    """A recipe on the command line, each run of it in a folder of its own."""
+    """A recipe on the command line, each run of it in a folder of its own.
+
+    Args:
+        default_recipe: Recipe that is run when none is named.
+        **options: The arguments of LightningCLI.
+    """
+
+    def __init__(self, *args: Any, default_recipe: Path, **options: Any) -> None:
+        self.default_recipe = default_recipe
+        named = any(a.split("=")[0] in ("-c", "--config") for a in options["args"] or sys.argv[1:])
+        options["parser_kwargs"] = {"default_config_files": [] if named else [str(default_recipe)]}
+        super().__init__(
+            *args,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            auto_configure_optimizers=False,
+            run=False,
+            **options,
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs to the run and not to the model, the data or the trainer."""
@@ -30,13 +62,16 @@ class TrainCLI(LightningCLI):
         parser.add_argument(
             "--wandb", type=str | None, help="Also log to this Weights & Biases project."
         )
+        # One seed for what training draws; the split of the data has its own.
+        parser.link_arguments("seed_everything", "model.prompts.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.init_args.order_seed", compute_fn=int)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.filename": "{epoch}"})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Claim the run folder and let loggers, checkpoints and the record write there."""
         config, given = self.config_init, self.config_init.trainer
-        recipe = Path(str(config.config[-1])).stem
+        recipe = Path(str(config.config[-1])).stem if config.config else self.default_recipe.stem
         folder = Path(config.run or f"runs/{recipe}")
         claim(folder, resume=config.ckpt_path is not None, overwrite=config.overwrite)
         self.config.run = str(folder)

@@ -57,9 +57,9 @@ def test_other_weights_and_other_positional_embedding_are_refused(
     clip: FrozenCLIP, tmp_path: Path
 ) -> None:
     path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
-    with pytest.raises(ValueError, match="learned on small-resnet-0 .* is small-resnet-1"):
+    with pytest.raises(ValueError, match=r"learned on small-resnet-0 .* is small-resnet-1"):
         load_prompts(path, small_clip(seed=1))
-    with pytest.raises(ValueError, match="pos_embedding=False, but the backbone has .*=True"):
+    with pytest.raises(ValueError, match=r"pos_embedding=False, but the backbone has .*=True"):
         load_prompts(path, small_clip(pos_embedding=True))
 
 

@@ -182,7 +182,8 @@ class IQADataModule(LightningDataModule):
         fractions: Shares of train, val and test for random and content splits.
         repeat: Number of the random repeat, or of the fold.
         folds: Number of folds of a ``kfold`` split.
-        seed: Seed of splits and of the order of training.
+        seed: Seed of random splits.
+        order_seed: Seed of the order and the views of training.
         targets: Score columns to learn and to compare with; one antonym pair for each.
     """
 
@@ -215,6 +216,7 @@ class IQADataModule(LightningDataModule):
         repeat: int = 0,
         folds: int = 5,
         seed: int = 0,
+        order_seed: int = 0,
         targets: list[str] | None = None,
     ) -> None:
         super().__init__()
@@ -231,6 +233,7 @@ class IQADataModule(LightningDataModule):
         self.repeat = repeat
         self.folds = folds
         self.seed = seed
+        self.order_seed = order_seed
         self.targets = list(targets or ["mos"])
         self.features: dict[str, FeatureLookup] = {}
         """Cached features by part; a part that is missing here is decoded from its pictures."""
@@ -352,7 +355,7 @@ class IQADataModule(LightningDataModule):
                 self.batch_size,
                 views=dataset.views.count,
                 shuffle=shuffle,
-                seed=self.seed,
+                seed=self.order_seed,
                 epoch=self._epoch,
             ),
             num_workers=workers,
