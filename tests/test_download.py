@@ -3,6 +3,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def test_next_mirror_takes_over(
     monkeypatch.setattr(module, "TIMEOUT", 0.3)
     if leftover:
         part_of(target, leftover)
+    started = time.monotonic()
     download([mirror.url(fault), mirror.url()], SHA256, target)
+    assert time.monotonic() - started < 20  # the stalled mirror would hold the line for 30 s
     assert target.read_bytes() == CONTENT
     assert {fault for fault, _ in mirror.requests} == {fault, "good"}
 
