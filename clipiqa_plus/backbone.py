@@ -87,8 +87,7 @@ class FrozenCLIP(nn.Module):
 
         Raises:
             ValueError: If the name is unknown or the file is not CLIP's.
-            FileNotFoundError: If the file is not there.
-            RuntimeError: If no source of the weights can be reached.
+            FileNotFoundError: If the file is not there, or no source of the weights answers.
         """
         weights = load_weights(name)
         return cls(build_clip(weights), weights.name, weights.sha256, pos_embedding, precision)

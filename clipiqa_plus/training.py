@@ -75,23 +75,21 @@ class TrainCLI(LightningCLI):
         folder = Path(config.run or f"runs/{recipe}")
         claim(folder, resume=config.ckpt_path is not None, overwrite=config.overwrite)
         self.config.run = str(folder)
-        config.checkpoint.dirpath = config.checkpoint.dirpath or folder / "checkpoints"
+        config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
         record = RunRecord(
             folder,
-            self.parser.dump(self.config, skip_none=False),
+            self.parser.dump(self.config),
             recipe,
             self.config.seed_everything,
         )
+        callbacks = [*(given.callbacks or []), record]
+        if given.enable_progress_bar is not False:
+            callbacks.append(RichProgressBar())
+        loggers = _loggers(given.logger, folder, config.wandb)
+        if loggers:
+            callbacks.append(LearningRateMonitor())
         return super().instantiate_trainer(
-            default_root_dir=folder,
-            logger=_loggers(given.logger, folder, config.wandb),
-            callbacks=[
-                *(given.callbacks or []),
-                RichProgressBar(),
-                LearningRateMonitor(),
-                record,
-            ],
-            **kwargs,
+            default_root_dir=folder, logger=loggers, callbacks=callbacks, **kwargs
         )
 
 
