@@ -30,7 +30,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     results, console = [], Console()
     for path in options.data:
         recipe = read_recipe(path)
-        model = recipe.get("model", {})
+        model, data = recipe.get("model", {}), data_of(recipe, path)
         sources = load_sources(
             options.prompts,
             backbone=options.backbone,
@@ -38,7 +38,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
             pos_embedding=model.get("pos_embedding", False),
             pairs=model.get("prompts", {}).get("pairs", ["quality"]),
         )
-        scores = score(sources, data_of(recipe, path), options.part, options.device)
+        scores = score(sources, data, options.part, options.device)
         found = compare(scores, sources)
         found.insert(0, "data", Path(path).stem)
         save(Path(options.out) / Path(path).stem, found, scores)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipiqa_plus.data import IQADataModule
-from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.training import TrainCLI
 
 DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
@@ -25,7 +23,7 @@ def main(args: list[str] | None = None) -> TrainCLI:
     Returns:
         The command line, with ``model``, ``datamodule`` and ``trainer``.
     """
-    cli = TrainCLI(CLIPIQAPlus, IQADataModule, default_recipe=DEFAULT, args=args)
+    cli = TrainCLI(DEFAULT, args)
     if not cli.model.is_zero_shot:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
     cli.trainer.test(cli.model, cli.datamodule)

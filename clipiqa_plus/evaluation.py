@@ -165,9 +165,12 @@ def correlations(prediction: np.ndarray, mos: np.ndarray) -> dict[str, float]:
     """
     x = torch.as_tensor(prediction, dtype=torch.float64)
     y = torch.as_tensor(mos, dtype=torch.float64)
+    found = {"SRCC": srcc(x, y), "PLCC": plcc(x, y), "KRCC": krcc(x, y), "RMSE": rmse(x, y)}
     mapped = logistic_mapping(x, y)
-    values = (srcc(x, y), plcc(x, y), krcc(x, y), rmse(x, y), plcc(mapped, y), rmse(mapped, y))
-    return dict(zip(COLUMNS, (*map(float, values), len(x)), strict=True))
+    fitted = bool(mapped.isfinite().all())
+    found["PLCC_logistic"] = plcc(mapped, y) if fitted else mapped.new_tensor(float("nan"))
+    found["RMSE_logistic"] = rmse(mapped, y) if fitted else mapped.new_tensor(float("nan"))
+    return {name: float(value) for name, value in found.items()} | {"n": len(x)}
 
 
 def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:

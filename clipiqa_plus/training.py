@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
+from clipiqa_plus.data import IQADataModule
+from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.runs import RunRecord, claim
 
 
@@ -30,22 +32,24 @@ class TrainCLI(LightningCLI):
 
     Args:
         default_recipe: Recipe that is run when none is named.
-        **options: The arguments of LightningCLI.
+        args: Command-line arguments; None takes the process's own.
     """
 
-    def __init__(self, *args: Any, default_recipe: Path, **options: Any) -> None:
+    def __init__(self, default_recipe: Path, args: list[str] | None = None) -> None:
         self.default_recipe = default_recipe
-        named = any(a.split("=")[0] in ("-c", "--config") for a in options["args"] or sys.argv[1:])
-        options["parser_kwargs"] = {"default_config_files": [] if named else [str(default_recipe)]}
+        given = sys.argv[1:] if args is None else args
+        named = any(a.split("=")[0] in ("-c", "--config") for a in given)
         super().__init__(
-            *args,
+            CLIPIQAPlus,
+            IQADataModule,
+            args=args,
+            parser_kwargs={"default_config_files": [] if named else [str(default_recipe)]},
             subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             run=False,
-            **options,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -137,9 +137,7 @@ def test_two_runs_are_never_mixed(recipe: Path) -> None:
     (recipe.parent / "other").mkdir()
     (recipe.parent / "other/thesis.tex").write_text("precious")
     with pytest.raises(FileExistsError, match="files of something else"):
-        train.main(
-            [f"--config={recipe}", f"--run={recipe.parent / 'other'}", "--overwrite=true"]
-        )
+        train.main([f"--config={recipe}", f"--run={recipe.parent / 'other'}", "--overwrite=true"])
     assert (recipe.parent / "other/thesis.tex").read_text() == "precious"
 
 

@@ -1,0 +1,158 @@
+"""Evaluation: scores per picture and tables against scipy; the command line end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import evaluate
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.data.tables import TableData
+from clipiqa_plus.evaluation import COLUMNS, compare, correlations, load_sources, score
+from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from clipiqa_plus.prompt_files import save_prompts
+from clipiqa_plus.prompts import ContextPrompts
+from clipiqa_plus.weights import random_clip
+from tests.conftest import SMALL_RESNET
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(random_clip(SMALL_RESNET, 0).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    for i in range(N):
+        make_picture(tmp_path / f"{i}.png", width=48 + 16 * (i % 2), seed=i)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"image": [f"{i}.png" for i in range(N)]})
+    frame["mos"] = rng.uniform(1, 5, N)
+    frame["sharpness"] = rng.uniform(1, 5, N)
+    frame["content"] = [f"c{i // 3}" for i in range(N)]
+    frame.to_csv(tmp_path / "scores.csv", index=False)
+    return tmp_path / "scores.csv"
+
+
+@pytest.fixture
+def prompt_file(tmp_path: Path, weights: Path) -> Path:
+    clip = FrozenCLIP.from_name(str(weights))
+    prompts = ContextPrompts(clip, seed=5)
+    prompts.steps += 1
+    return save_prompts(tmp_path / "prompts.safetensors", prompts, clip, reduction="mean")
+
+
+def test_scores_are_those_of_each_picture_alone(table: Path, clip: FrozenCLIP) -> None:
+    source = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    data = TableData(str(table), (1, 5), split="whole", batch_size=5, num_workers=0)
+    scores = score({"zero_shot": source}, data)
+    assert scores["image"].tolist() == data.annotations["image"].tolist()
+    assert scores["content"].tolist() == data.annotations["content"].tolist()
+    np.testing.assert_allclose(scores["mos"], (scores["mos_raw"] - 1) / 4, atol=1e-7)
+    for row in range(N):
+        image = torch.from_numpy(data.dataset("test").picture(row, 0)).permute(2, 0, 1)[None]
+        alone = float(source(image).detach())
+        # A batch of several sums in another order; 100 x cosine amplifies it.
+        assert scores["zero_shot"][row] == pytest.approx(alone, abs=1e-5)
+
+
+def test_table_equals_scipy() -> None:
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(size=50)
+    prediction = (0.7 * mos + 0.1 * rng.normal(size=50)).round(2)
+    found = correlations(prediction, mos)
+    assert found["SRCC"] == pytest.approx(scipy.stats.spearmanr(prediction, mos).statistic)
+    assert found["PLCC"] == pytest.approx(scipy.stats.pearsonr(prediction, mos).statistic)
+    assert found["KRCC"] == pytest.approx(scipy.stats.kendalltau(prediction, mos).statistic)
+    assert found["RMSE"] == pytest.approx(np.sqrt(np.mean((prediction - mos) ** 2)))
+    assert found["n"] == 50
+    assert found["RMSE_logistic"] < found["RMSE"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_constant_scores_have_no_correlation() -> None:
+    found = correlations(np.full(10, 0.5), np.linspace(0, 1, 10))
+    assert np.isnan(found["SRCC"])
+    assert np.isnan(found["PLCC"])
+    assert found["RMSE"] == pytest.approx(np.sqrt(np.mean((np.linspace(0, 1, 10) - 0.5) ** 2)))
+
+
+def test_one_score_per_target(table: Path, clip: FrozenCLIP) -> None:
+    pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness"])
+    source = CLIPIQAPlus(clip, prompts=pairs, reduction="none")
+    data = TableData(str(table), (1, 5), split="whole", targets=["mos", "sharpness"], num_workers=0)
+    scores = score({"zero_shot": source}, data)
+    results = compare(scores, ["zero_shot"])
+    assert results["target"].tolist() == ["mos", "sharpness"]
+    assert results["n"].tolist() == [N, N]
+    single = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    with pytest.raises(ValueError, match="1 scores for targets mos, sharpness"):
+        score({"zero_shot": single}, data)
+
+
+def test_sources_share_a_backbone_and_each_picture_is_encoded_once(
+    table: Path, weights: Path, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = load_sources(["zero_shot", str(prompt_file)], backbone=str(weights))
+    first, second = sources.values()
+    assert first.backbone is second.backbone
+    encoded = []
+    encode = FrozenCLIP.encode_image
+    monkeypatch.setattr(
+        FrozenCLIP, "encode_image", lambda self, x: encoded.append(len(x)) or encode(self, x)
+    )
+    score(sources, TableData(str(table), (1, 5), split="whole", num_workers=0))
+    assert sum(encoded) == N
+
+
+def test_command_line_prints_and_saves(
+    table: Path, weights: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"table": str(table), "mos_range": [1, 5], "split": "whole", "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe = table.parent / "mine.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    out = table.parent / "out"
+    results = evaluate.main(
+        ["--prompts", "zero_shot", str(prompt_file), "--data", str(recipe)]
+        + ["--backbone", str(weights), "--out", str(out), "--device", "cpu"]
+    )
+    assert results["prompts"].tolist() == ["zero_shot", str(prompt_file)]
+    assert "SRCC" in capsys.readouterr().out
+    saved = pd.read_csv(out / "results.csv")
+    assert list(saved.columns) == ["data", "target", "prompts", *COLUMNS]
+    per_picture = pd.read_parquet(out / "mine/scores.parquet")
+    again = compare(per_picture, ["zero_shot", str(prompt_file)])
+    pd.testing.assert_frame_equal(again, results.drop(columns="data"))
+
+
+def test_bad_requests_are_refused(tmp_path: Path, prompt_file: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such prompt file"):
+        load_sources([str(tmp_path / "none.safetensors")])
+    with pytest.raises(ValueError, match="zero-shot needs a backbone"):
+        load_sources(["zero_shot"])
+    with pytest.raises(ValueError, match="name one twice"):
+        load_sources([str(prompt_file), str(prompt_file)])
+    with pytest.raises(FileNotFoundError, match="no such recipe"):
+        evaluate.main(["--data", str(tmp_path / "none.yaml")])
+
+
+def test_recipe_with_a_wrong_option_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "wrong.yaml"
+    options = {"table": "x.csv", "mos_range": [0, 1], "batchsize": 3}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe.write_text(yaml.safe_dump({"model": {"backbone": "demo"}, "data": data}))
+    with pytest.raises(ValueError, match=r"wrong\.yaml: data section: (?s:.*)batchsize"):
+        evaluate.main(["--data", str(recipe)])
