@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,31 @@ class _Listing:
     files: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.folded: dict[str, list[str]] = {}
+    def file(self, name: str) -> str | None:
+        """Return the true name of a file below the root."""
+        true = name if name in self.files else self._alike(name, self.files)
+        return None if true is None else _join(self.path, true)
+
+    def folder(self, name: str) -> str | None:
+        """Return the true name of a folder below the root."""
+        true = name if name in self.folders else self._alike(name, self.folders)
+        return None if true is None else _join(self.path, true)
+
+    @cached_property
+    def _folded(self) -> dict[str, list[str]]:
+        folded: dict[str, list[str]] = {}
+        for name in self.files | self.folders:
+            folded.setdefault(name.casefold(), []).append(name)
+        return folded
+
+    def _alike(self, name: str, among: set[str]) -> str | None:
+        alike = [other for other in self._folded.get(name.casefold(), []) if other in among]
+        if len(alike) > 1:
+            raise ValueError(
+                f"{name} is not in folder {self.path or '.'}, but {' and '.join(sorted(alike))} "
+                "are, which differ only in case; keep the right one"
+            )
+        return alike[0] if alike else None
 
 
 class Files:
@@ -51,12 +75,9 @@ class Files:
         """
         folder, _, base = name.rpartition("/")
         listing = self._list(folder)
-        if listing is None:
-            return None
-        true = _pick(base, listing.files, listing)
-        return None if true is None else _join(listing.path, true)
+        return None if listing is None else listing.file(base)
 
-    def resolve(self, names: Iterable[str], folders: Sequence[str]) -> NDArray[np.object_]:
+    def resolve(self, names: Sequence[str], folders: Sequence[str]) -> NDArray[np.object_]:
         """Find many files, each in the first of several folders that has it.
 
         Args:
@@ -69,13 +90,17 @@ class Files:
         Raises:
             ValueError: As for :meth:`find`.
         """
-        prefixes = [folder + "/" if folder else "" for folder in folders]
-        found = [
-            next((true for prefix in prefixes if (true := self.find(prefix + name))), None)
-            for name in names
-        ]
-        out = np.empty(len(found), dtype=object)
-        out[:] = found
+        out = np.full(len(names), None, dtype=object)
+        places: dict[str, list[_Listing]] = {}
+        for row, name in enumerate(names):
+            above, _, base = name.rpartition("/")
+            if above not in places:
+                listings = (self._list(_join(folder, above)) for folder in folders)
+                places[above] = [listing for listing in listings if listing is not None]
+            for listing in places[above]:
+                if found := listing.file(base):
+                    out[row] = found
+                    break
         return out
 
     def files(self, folder: str) -> list[str]:
@@ -104,30 +129,15 @@ class Files:
         else:
             above, _, base = folder.rpartition("/")
             parent = self._list(above)
-            true = None if parent is None else _pick(base, parent.folders, parent)
-            if parent is not None and true is not None:
-                true = _join(parent.path, true)
+            true = None if parent is None else parent.folder(base)
         if true is None or not (self.root / true).is_dir():
             return None
         listing = _Listing(true)
         with os.scandir(self.root / true) as entries:
             for entry in entries:
                 (listing.folders if entry.is_dir() else listing.files).add(entry.name)
-                listing.folded.setdefault(entry.name.casefold(), []).append(entry.name)
         return listing
 
 
-def _pick(base: str, among: set[str], listing: _Listing) -> str | None:
-    if base in among:
-        return base
-    alike = [name for name in listing.folded.get(base.casefold(), []) if name in among]
-    if len(alike) > 1:
-        raise ValueError(
-            f"{base} is not in folder {listing.path or '.'}, but {' and '.join(sorted(alike))} "
-            "are, which differ only in case; keep the right one"
-        )
-    return alike[0] if alike else None
-
-
 def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
+    return f"{folder}/{name}" if folder and name else folder or name

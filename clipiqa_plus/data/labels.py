@@ -75,6 +75,8 @@ def read_sheet(
             if isinstance(sheet, str) and sheet not in sheets:
                 raise ValueError(f"no sheet {sheet!r}; it has {', '.join(map(str, sheets))}")
             cells = pd.read_excel(book, sheet_name=sheet, header=None)
+    except ImportError:
+        raise
     except Exception as error:  # the engine's own errors share no base class
         raise ValueError(f"{path}: not the expected workbook ({error}). {remedy}") from error
     for row in range(min(len(cells), 10)):

@@ -165,7 +165,7 @@ class Benchmark(IQADataModule):
     @cached_property
     def paths(self) -> NDArray[np.object_]:
         """File of each row below :attr:`home`, object [N]; None where it is missing."""
-        return self.files.resolve(self.annotations["image"], self.picture_folders)
+        return self.files.resolve(self.annotations["image"].tolist(), self.picture_folders)
 
     def prepare_data(self) -> None:
         """Fetch absent label files where their licence allows it."""
