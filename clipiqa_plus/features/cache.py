@@ -1,0 +1,210 @@
+"""FeatureCache: gives a data module the features of its parts, and encodes what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.data.base import IQADataModule, Rows
+from clipiqa_plus.features.extraction import extract
+from clipiqa_plus.features.identity import Picture, pictures
+from clipiqa_plus.features.plan import Selection
+from clipiqa_plus.features.ranks import Ranks
+from clipiqa_plus.features.store import FeatureStore, StorageDtype, cache_dir
+from clipiqa_plus.features.table import FeatureTable
+
+_PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+@dataclass(frozen=True)
+class SpotCheck:
+    """What encoding some cached features anew gave.
+
+    Attributes:
+        compared: Number of features that were compared.
+        missing: Number of features that are not in the cache, as after a change of a picture.
+        difference: Largest absolute difference of an entry. Unit features in fp32 differ by less
+            than 1e-4 between machines and batch sizes.
+    """
+
+    compared: int
+    missing: int
+    difference: float
+
+
+class FeatureCache(Callback):
+    """Encodes each view of each picture once, and lets training and tests look it up.
+
+    As a callback it does so before the loaders of a stage are made. Parts whose views are endless
+    are left to be encoded live. In a run of several processes each encodes its share.
+
+    Args:
+        dir: Folder of the features (default: ``$CLIPIQA_CACHE/features``, else
+            ``~/.cache/clipiqa_plus/features``). Several nodes need a folder that all of them see.
+        dtype: Number format on disk and on the device: fp16 halves both and moves a feature's
+            entries by at most 2e-4. Batches are fp32 always.
+        enabled: False encodes every batch live.
+        batch_size: Most views encoded together; fewer where they have more than a megapixel.
+        num_workers: Decoding processes ahead of the model (default: those of the data).
+    """
+
+    def __init__(
+        self,
+        dir: str | None = None,
+        dtype: StorageDtype = "fp32",
+        enabled: bool = True,
+        batch_size: int = 16,
+        num_workers: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size of the cache is {batch_size}; give at least 1")
+        self.dir = cache_dir(dir)
+        self.dtype: StorageDtype = dtype
+        self.enabled = enabled
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the data module what the stage needs.
+
+        Of all hooks only this one comes before the loaders are made: the schedule asks for the
+        training's loader while the optimizer is set up, tests ask before they start.
+        """
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, IQADataModule):
+            rank_zero_info("features: no IQADataModule, so pictures are encoded live")
+            return
+        data.features.clear()  # of another stage, or of another backbone
+        if not self.enabled or getattr(trainer, "fast_dev_run", False):
+            reason = "a fast_dev_run" if self.enabled else "the cache is off"
+            rank_zero_info(f"features: {reason}, so pictures are encoded live")
+            return
+        backbone = getattr(pl_module, "backbone", None)
+        if not isinstance(backbone, FrozenCLIP):
+            raise TypeError(
+                f"{type(pl_module).__name__} has no FrozenCLIP as its backbone; leave FeatureCache "
+                "out of its callbacks"
+            )
+        parts = [part for part in _PARTS[stage] if len(data.rows(part))]
+        data.features.update(self.tables(backbone, data, parts, trainer.strategy.root_device))
+
+    def tables(
+        self,
+        backbone: FrozenCLIP,
+        data: IQADataModule,
+        parts: Sequence[str],
+        device: torch.device | str | None = None,
+    ) -> dict[str, FeatureTable]:
+        """Return the features of some parts, encoding what is missing.
+
+        Where torch.distributed is at work, every process must call this.
+
+        Args:
+            backbone: Encodes pictures; it is moved to the device.
+            data: The data, set up.
+            parts: Which of train, val and test.
+            device: Where to encode and to keep the tables (default: where the backbone is).
+
+        Returns:
+            Tables by part, to be put in ``data.features``; none for a part of endless views.
+
+        Raises:
+            ValueError: Naming a picture that cannot be encoded.
+            OSError: If the cache cannot be written.
+        """
+        device = torch.device(device or backbone.device)
+        live = [part for part in parts if data.dataset(part).views.count is None]
+        parts = [part for part in parts if part not in live]
+        for part in live:
+            rank_zero_info(
+                f"features: the views of {part} are endless, so it is encoded live; give them a "
+                "count to encode each once"
+            )
+        if not parts:
+            return {}
+        store = self._store(backbone, data)
+        with Ranks() as ranks:
+            found = ranks.first(lambda: [self._pictures(data, part) for part in parts])
+            selections = [
+                Selection.of(data.dataset(part), members)
+                for part, members in zip(parts, found, strict=True)
+            ]
+            self._announce(store, parts, selections)
+            workers = data.num_workers if self.num_workers is None else self.num_workers
+            extract(store, backbone.to(device), selections, ranks, self.batch_size, workers)
+        return {
+            part: _table(store, selection, data.rows(part)).to(device)
+            for part, selection in zip(parts, selections, strict=True)
+        }
+
+    def spot_check(
+        self,
+        backbone: FrozenCLIP,
+        data: IQADataModule,
+        part: str = "test",
+        samples: int = 16,
+        seed: int = 0,
+    ) -> SpotCheck:
+        """Read some pictures of a part anew, encode them and compare with the cache.
+
+        Args:
+            backbone: Encodes pictures.
+            data: The data, set up.
+            part: One of train, val and test.
+            samples: Number of pictures, drawn at random.
+            seed: Seed of the draw.
+
+        Raises:
+            ValueError: If the views of the part are endless.
+        """
+        dataset, rows = data.dataset(part), data.rows(part)
+        drawn = np.random.default_rng(seed).permutation(rows)[:samples]
+        chosen = Selection.of(dataset, pictures(dataset, drawn, memory=None))
+        store = self._store(backbone, data)
+        missing = store.missing(chosen.flat_keys)
+        compared, difference = 0, 0.0
+        for picture, views in zip(chosen.pictures, chosen.keys, strict=True):
+            present = {view: key for view, key in enumerate(views) if key not in missing}
+            for view, key in present.items():
+                image = torch.from_numpy(dataset.picture(picture.row, view).copy()).movedim(-1, 0)
+                fresh = backbone.encode_image(image[None]).cpu()
+                cached = store.read([key]).float()
+                difference = max(difference, float((fresh - cached).abs().max()))
+                compared += 1
+        return SpotCheck(compared, len(missing), difference)
+
+    def _store(self, backbone: FrozenCLIP, data: IQADataModule) -> FeatureStore:
+        return FeatureStore(
+            self.dir, backbone.describe(), backbone.dim, data.resize, dtype=self.dtype
+        )
+
+    def _pictures(self, data: IQADataModule, part: str) -> list[Picture]:
+        return pictures(data.dataset(part), data.rows(part), self.dir / "digests")
+
+    def _announce(
+        self, store: FeatureStore, parts: Sequence[str], selections: Sequence[Selection]
+    ) -> None:
+        wanted = {key for selection in selections for key in selection.flat_keys}
+        missing = store.missing(wanted)
+        what = ", ".join(
+            f"{part} {len(found.pictures):,} pictures x {_plural(found.dataset.views.count)}"
+            for part, found in zip(parts, selections, strict=True)
+        )
+        rank_zero_info(
+            f"features: {what}; {len(wanted) - len(missing):,} cached, {len(missing):,} to encode; "
+            f"{store.folder}"
+        )
+
+
+def _table(store: FeatureStore, selection: Selection, rows: Rows) -> FeatureTable:
+    return FeatureTable(store.read(selection.flat_keys).unflatten(0, (len(rows), -1)), rows)
+
+
+def _plural(views: int | None) -> str:
+    return "1 view" if views == 1 else f"{views} views"

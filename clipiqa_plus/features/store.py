@@ -1,0 +1,276 @@
+"""FeatureStore: features on disk, written once, in files that prove themselves.
+
+A store is one folder for one way of encoding. Its features lie in shards, safetensors files named
+by the SHA-256 of their content: a shard is either whole or not there, whenever a process was
+killed, and no index can disagree with the files. Shards are never changed; any number of
+processes may read and write at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+from lightning.pytorch.utilities import rank_zero_warn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clipiqa_plus.features.identity import pixel_probe
+
+StorageDtype = Literal["fp32", "fp16"]
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+
+FORMAT = 1
+"""Raise it when a store is laid out differently, or when the same backbone, file, resize and view
+give other features than before."""
+
+FACTS_FILE = "store.json"
+KEY_BYTES = 32
+
+
+def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of all feature stores.
+
+    Args:
+        given: The folder; by default ``$CLIPIQA_CACHE/features``, else
+            ``~/.cache/clipiqa_plus/features``.
+    """
+    if given is None:
+        given = Path(os.environ.get("CLIPIQA_CACHE") or "~/.cache/clipiqa_plus") / "features"
+    return Path(given).expanduser()
+
+
+class FeatureStore:
+    """The features that one way of encoding gave.
+
+    Nothing is written before :meth:`write`, so that a cache may be read-only once it is complete.
+
+    Args:
+        directory: Folder of all stores.
+        encoding: What fixes the function from picture to features: the backbone's ``describe()``.
+        dim: Length D of a feature.
+        resize: Resize before the view is taken.
+        dtype: Number format on disk.
+
+    Raises:
+        ValueError: If the folder holds something else.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        encoding: dict[str, Any],
+        dim: int,
+        resize: int | Sequence[int] | None = None,
+        dtype: StorageDtype = "fp32",
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ValueError(f"dtype {dtype!r} of the cache; choose from {', '.join(_DTYPES)}")
+        self.name = str(encoding.get("backbone", ""))
+        self.facts = {
+            "format": FORMAT,
+            # The name is not one of them: the same weights may come by a name or from a file.
+            **{key: value for key, value in encoding.items() if key != "backbone"},
+            "dim": dim,
+            "resize": resize if isinstance(resize, int) or resize is None else list(resize),
+            "dtype": dtype,
+            "pixels": pixel_probe(),
+        }
+        self.key = facts_key(self.facts)
+        self.folder = directory / self.key
+        self.dim = dim
+        self.dtype = _DTYPES[dtype]
+        self.lock = FileLock(directory / f"{self.key}.lock")
+        self._where: dict[bytes, tuple[Path, int]] = {}
+        self._seen: set[Path] = set()
+        self._sound: set[Path] = set()
+        self.damaged: set[Path] = set()
+        """Shards that do not hold what their name says; their features count as missing."""
+        if (self.folder / FACTS_FILE).is_file():
+            found = read_facts(self.folder).get("facts")
+            if found != self.facts:
+                raise ValueError(
+                    f"{self.folder / FACTS_FILE} describes another store than its folder's name; "
+                    "remove the folder, or name another cache"
+                )
+
+    def missing(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Return those of the keys that have no feature here, after a look at the folder.
+
+        Every shard that one of the keys needs is checked against its SHA-256. A damaged one is
+        warned of and counts as missing.
+        """
+        self.refresh()
+        wanted = set(keys)
+        shards = {self._where[key][0] for key in wanted & self._where.keys()}
+        for shard in sorted(shards - self._sound):
+            if (reason := damage(shard)) is None:
+                self._sound.add(shard)
+            else:
+                self._drop(shard, reason)
+        return wanted - self._where.keys()
+
+    def refresh(self) -> None:
+        """Take in the shards that were added since the last look."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path in self._seen:
+                continue
+            self._seen.add(path)
+            try:
+                keys = self._keys(path)
+            except FileNotFoundError:
+                continue  # pruned since
+            except (OSError, SafetensorError, ValueError) as error:
+                self._drop(path, str(error))
+                continue
+            for row, key in enumerate(keys):
+                self._where.setdefault(key, (path, row))
+
+    def _keys(self, path: Path) -> list[bytes]:
+        with safe_open(path, "pt") as shard:
+            owner = (shard.metadata() or {}).get("store")
+            if owner != self.key:
+                raise ValueError(f"it belongs to store {owner}")
+            keys = shard.get_tensor("keys")
+            features = shard.get_slice("features")
+            if keys.shape != (len(keys), KEY_BYTES) or keys.dtype != torch.uint8:
+                raise ValueError(f"keys of shape {tuple(keys.shape)} and type {keys.dtype}")
+            if features.get_shape() != [len(keys), self.dim]:
+                raise ValueError(f"features of shape {features.get_shape()}")
+        return [row.tobytes() for row in keys.numpy()]
+
+    def _drop(self, path: Path, reason: str) -> None:
+        rank_zero_warn(
+            f"{path} is damaged ({reason}); its features are encoded again from their pictures"
+        )
+        self.damaged.add(path)
+        self._where = {key: place for key, place in self._where.items() if place[0] != path}
+
+    def read(self, keys: Sequence[bytes]) -> Tensor:
+        """Return features by their keys, copied out of the memory-mapped shards.
+
+        Returns:
+            [len(keys), D] in the number format of the store, on the CPU.
+
+        Raises:
+            KeyError: If one is not here; see :meth:`missing`.
+        """
+        places = [self._where[key] for key in keys]
+        result = torch.empty(len(keys), self.dim, dtype=self.dtype)
+        of_shard: dict[Path, list[int]] = {}
+        for index, (path, _) in enumerate(places):
+            of_shard.setdefault(path, []).append(index)
+        for path, members in of_shard.items():
+            with safe_open(path, "pt") as shard:
+                rows = [places[index][1] for index in members]
+                result[members] = shard.get_tensor("features")[rows]
+        self._mark_used(of_shard)
+        return result
+
+    def _mark_used(self, shards: Iterable[Path]) -> None:
+        """Note the time of use, by which :func:`~clipiqa_plus.features.prune` decides."""
+        with contextlib.suppress(OSError):  # a cache that may only be read
+            for path in shards:
+                os.utime(path)
+
+    def write(self, keys: Sequence[bytes], features: Tensor, **metadata: str) -> Path:
+        """Add a shard; it appears whole or not at all.
+
+        Args:
+            keys: Keys of the features, 32 bytes each.
+            features: [len(keys), D].
+            metadata: Further facts, for people.
+
+        Returns:
+            The shard's path.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        table = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        content = save(
+            {
+                "keys": torch.from_numpy(table.copy()),
+                "features": features.to("cpu", self.dtype).contiguous(),
+            },
+            {"store": self.key, **metadata},
+        )
+        if not (self.folder / FACTS_FILE).is_file():
+            facts = {"facts": self.facts, "backbone": self.name, "created": time.time()}
+            _write(self.folder / FACTS_FILE, json.dumps(facts, indent=2).encode())
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+        _write(path, content)
+        return path
+
+    def tidy(self) -> None:
+        """Remove damaged shards and what killed processes left; only while holding the lock."""
+        for path in (*self.damaged, *self.folder.glob(".*.part")):
+            path.unlink(missing_ok=True)
+        self._seen -= self.damaged
+        self.damaged.clear()
+
+
+def facts_key(facts: dict[str, Any]) -> str:
+    """Return the name of a store's folder: 16 hex digits of its facts' SHA-256."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return what a store says of itself: ``facts``, ``backbone`` and ``created`` (s).
+
+    Raises:
+        ValueError: If its file is not readable as that.
+    """
+    path = folder / FACTS_FILE
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found["facts"], dict):
+            raise TypeError("facts are no mapping")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove the folder") from error
+    return dict(found)
+
+
+def damage(shard: Path) -> str | None:
+    """Return what is wrong with a shard's content, None if it is what its name says."""
+    try:
+        with shard.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return str(error)
+    return None if digest == shard.stem else f"its SHA-256 is {digest[:16]}..., not its name"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that survives a power cut whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise type(error)(
+            f"feature cache {path.parent} cannot be written ({error}); make room there, or choose "
+            "another folder"
+        ) from error
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too
+        finally:
+            os.close(folder)
