@@ -19,7 +19,7 @@ from torch import Tensor
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.metrics import krcc, logistic_mapping, plcc, rmse, srcc
-from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompt_files import read_prompts
 
 ZERO_SHOT = "zero_shot"
@@ -72,7 +72,7 @@ def load_sources(
                 raise ValueError("zero-shot needs a backbone: name one, such as RN50")
             keep = bool(first.get("pos_embedding", pos_embedding))
             config = PromptConfig(mode="zero_shot", pairs=list(pairs))
-            reduction = "mean" if len(pairs) == 1 else "none"
+            reduction: Reduction = "mean" if len(pairs) == 1 else "none"
         else:
             name, keep = backbone or facts["backbone"], facts["pos_embedding"]
             config = PromptConfig(file=spec)

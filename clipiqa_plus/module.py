@@ -71,7 +71,7 @@ class CLIPIQAPlus(LightningModule):
         prompts: What CLIP is asked, and whether that is learned.
         reduction: From P pairs to scores: their ``mean``; a learned ``regressor`` (linear, from
             the mean on); or ``none``, one score per pair, for P target columns.
-        loss: ``mse`` (official), ``plcc``, ``mse+plcc`` (pyiqa) or ``rank``.
+        loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa) or ``rank``.
         optimizer: From parameters to an optimizer.
         schedule: Learning rate over the whole training: ``cosine`` to zero, or ``constant``.
     """
@@ -83,7 +83,7 @@ class CLIPIQAPlus(LightningModule):
         precision: Precision = "fp32",
         prompts: PromptConfig = PromptConfig(),  # noqa: B008 (never changed)
         reduction: Reduction = "mean",
-        loss: Literal["mse", "plcc", "mse+plcc", "rank"] = "mse",
+        loss: Literal["mse", "plcc", "mse_plcc", "rank"] = "mse",
         optimizer: OptimizerCallable = sgd,
         schedule: Literal["cosine", "constant"] = "cosine",
     ) -> None:

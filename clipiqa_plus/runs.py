@@ -37,7 +37,7 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
         FileExistsError: If the folder holds a run, and neither is asked for.
         FileNotFoundError: If there is no run to resume.
     """
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         return
     holds_run = (folder / RUN_FILE).is_file()
     if resume and not holds_run:

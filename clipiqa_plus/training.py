@@ -16,7 +16,6 @@ from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.runs import RunRecord, claim
 
-
 # Lightning's own call of a torch function that torch deprecates: nothing a user could mend.
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 

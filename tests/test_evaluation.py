@@ -126,8 +126,8 @@ def test_command_line_prints_and_saves(
     recipe.write_text(yaml.safe_dump({"data": data}))
     out = table.parent / "out"
     results = evaluate.main(
-        ["--prompts", "zero_shot", str(prompt_file), "--data", str(recipe)]
-        + ["--backbone", str(weights), "--out", str(out), "--device", "cpu"]
+        f"--prompts zero_shot {prompt_file} --data {recipe} "
+        f"--backbone {weights} --out {out} --device cpu".split()
     )
     assert results["prompts"].tolist() == ["zero_shot", str(prompt_file)]
     assert "SRCC" in capsys.readouterr().out

@@ -250,7 +250,7 @@ def test_checkpoint_of_another_backbone_or_layout_is_refused(
     path = tmp_path / "a.ckpt"
     fit.save_checkpoint(path)
     other = CLIPIQAPlus(small_clip(seed=1))
-    with pytest.raises(ValueError, match=r"learned on small-resnet-0 .* backbone is small-resnet-1"):
+    with pytest.raises(ValueError, match=r"small-resnet-0 .* backbone is small-resnet-1"):
         trainer(tmp_path).test(other, Features(), ckpt_path=path)
     shorter = CLIPIQAPlus(model.backbone, prompts=PromptConfig(n_ctx=4))
     with pytest.raises(ValueError, match="n_ctx 16, the module has 4"):

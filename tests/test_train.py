@@ -1,4 +1,4 @@
-"""train.py from the command line: a run, its folder, resuming, zero-shot, loggers, two processes."""
+"""train.py from the command line: a run and its folder, resuming, loggers, two processes."""
 
 from __future__ import annotations
 

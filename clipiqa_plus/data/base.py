@@ -419,7 +419,7 @@ def missing_files(root: Path, names: pd.Series) -> list[str]:
     """Return the names below ``root`` that are no files, by one listing per folder."""
     listings: dict[str, set[str]] = {}
     missing = []
-    for name in names:
+    for name in names.tolist():
         folder, _, file = name.rpartition("/")
         if folder not in listings:
             path = root / folder
