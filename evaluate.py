@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from clipiqa_plus.evaluation import compare, load_sources, render, save, score
+from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.recipes import data_of, read_recipe
 
 
@@ -26,7 +27,9 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     add("--backbone", type=str | None, help="of zero-shot (default: as learned, or the recipe's)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     add("--out", default="runs/evaluation", help="folder for results and scores per picture")
+    parser.add_class_arguments(FeatureCache, "features")
     options = parser.parse_args(args)
+    cache = FeatureCache(**options.features)
     results, console = [], Console()
     for path in options.data:
         recipe = read_recipe(path)
@@ -38,7 +41,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
             pos_embedding=model.get("pos_embedding", False),
             pairs=model.get("prompts", {}).get("pairs", ["quality"]),
         )
-        scores = score(sources, data, options.part, options.device)
+        scores = score(sources, data, options.part, options.device, cache)
         found = compare(scores, sources)
         found.insert(0, "data", Path(path).stem)
         save(Path(options.out) / Path(path).stem, found, scores)

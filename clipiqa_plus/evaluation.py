@@ -17,7 +17,8 @@ from rich.table import Table
 from torch import Tensor
 
 from clipiqa_plus.backbone import FrozenCLIP
-from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data.base import IQADataModule, Rows
+from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.metrics import krcc, logistic_mapping, plcc, rmse, srcc
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompt_files import read_prompts
@@ -86,6 +87,7 @@ def score(
     data: IQADataModule,
     part: str = "test",
     device: str | torch.device = "cpu",
+    cache: FeatureCache | None = None,
 ) -> pd.DataFrame:
     """Score the pictures of a part with every source, encoding each picture once per backbone.
 
@@ -94,60 +96,65 @@ def score(
         data: The data module; it is set up if need be.
         part: ``train``, ``val`` or ``test``.
         device: Where to compute.
+        cache: Where features are kept for the next time; None encodes and forgets.
 
     Returns:
         One row per picture and target: ``id`` (row of the annotations), ``image``, ``target``,
-        ``mos`` (normalised), ``mos_raw``, ``content`` and ``distortion`` where known, and the
-        score of each source.
+        ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion`` and ``level`` where known,
+        and the score of each source.
 
     Raises:
-        ValueError: If a source has not one score for each target.
+        RuntimeError: If a source's context tokens are random.
+        ValueError: If a source has not one score for each target, or the part is empty.
     """
     data.setup()
     for source in sources.values():
-        source.to(device)
         source.require_learned()
-    collected: dict[str, list[Tensor]] = {name: [] for name in ("id", *sources)}
+    rows = data.rows(part)
+    features: dict[int, Tensor] = {}
+    columns: dict[str, np.ndarray] = {}
+    for name, source in sources.items():
+        source.to(device)
+        key = id(source.backbone)
+        if key not in features:
+            features[key] = _features(source.backbone, data, part, cache)
+        with torch.inference_mode():
+            scores = source.score_features(features[key])
+        if scores.shape[1] != len(data.targets):
+            raise ValueError(
+                f"{name}: {scores.shape[1]} scores for targets {', '.join(data.targets)}; "
+                "give one antonym pair for each"
+            )
+        columns[name] = scores.double().cpu().numpy()
+    return _frame(data, rows, columns)
+
+
+def _features(
+    clip: FrozenCLIP, data: IQADataModule, part: str, cache: FeatureCache | None
+) -> Tensor:
+    """Image features of a part's pictures in order: float32 [N, D], on the backbone's device."""
     loader = data.loader(part)
+    if cache is not None:
+        table = cache.tables(clip, data, [part])[part]
+        rows = torch.from_numpy(data.rows(part))
+        return table(rows, torch.zeros_like(rows))
     title = f"{data.title or data.name}: {part}"
-    for batch in track(loader, description=title, total=len(loader), transient=True):
-        collected["id"].append(batch["id"])
-        features: dict[int, Tensor] = {}
-        for name, source in sources.items():
-            key = id(source.backbone)
-            if key not in features:
-                given = batch.get("features")
-                features[key] = (
-                    source.backbone.encode_image(batch["image"])
-                    if given is None
-                    else given.to(device)
-                )
-            with torch.inference_mode():
-                scores = source.score_features(features[key])
-            if scores.shape[1] != len(data.targets):
-                raise ValueError(
-                    f"{name}: {scores.shape[1]} scores for targets {', '.join(data.targets)}; "
-                    "give one antonym pair for each"
-                )
-            collected[name].append(scores.double().cpu())
-    return _frame(data, {name: torch.cat(parts) for name, parts in collected.items()})
+    shown = track(loader, description=title, total=len(loader), transient=True)
+    return torch.cat([clip.encode_image(batch["image"]) for batch in shown])
 
 
-def _frame(data: IQADataModule, columns: Mapping[str, Tensor]) -> pd.DataFrame:
-    rows = columns["id"].cpu().numpy()
-    table = data.annotations
+def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    table = data.annotations.iloc[rows]
+    known = [c for c in ("image", "content", "distortion", "level") if c in table]
     frames = []
     for index, target in enumerate(data.targets):
-        frame = pd.DataFrame({"id": rows, "image": table["image"].to_numpy()[rows]})
+        frame = table[known].reset_index(drop=True)
+        frame.insert(0, "id", rows)
         frame["target"] = target
         frame["mos"] = data.mos[rows, index].double().numpy()
         frame["mos_raw"] = data.mos_raw[rows, index].numpy()
-        for known in ("content", "distortion", "level"):
-            if known in table:
-                frame[known] = table[known].to_numpy()[rows]
         for name, values in columns.items():
-            if name != "id":
-                frame[name] = values[:, index].numpy()
+            frame[name] = values[:, index]
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -163,8 +170,7 @@ def correlations(prediction: np.ndarray, mos: np.ndarray) -> dict[str, float]:
         The numbers of :data:`COLUMNS`; NaN where one does not exist (constant scores, too few
         pictures).
     """
-    x = torch.as_tensor(prediction, dtype=torch.float64)
-    y = torch.as_tensor(mos, dtype=torch.float64)
+    x, y = (torch.tensor(values, dtype=torch.float64) for values in (prediction, mos))
     found = {"SRCC": srcc(x, y), "PLCC": plcc(x, y), "KRCC": krcc(x, y), "RMSE": rmse(x, y)}
     mapped = logistic_mapping(x, y)
     fitted = bool(mapped.isfinite().all())
@@ -192,11 +198,16 @@ def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
 
 
 def render(results: pd.DataFrame) -> Table:
-    """Return the results as a table for the terminal."""
-    table = Table(title="CLIP-IQA: prompts compared", caption="RMSE on MOS normalised to [0, 1]")
-    for column in results.columns:
-        table.add_column(str(column), justify="right" if column in COLUMNS else "left")
-    for _, row in results.iterrows():
+    """Return the results as a table for the terminal; what all rows share goes into its title."""
+    shared = [c for c in ("data", "target") if c in results and results[c].nunique() == 1]
+    title = "  ".join(["prompts compared", *(f"{c}: {results[c].iloc[0]}" for c in shared)])
+    table = Table(title=title, caption="RMSE on MOS normalised to [0, 1]")
+    shown = results.drop(columns=shared)
+    for column in shown.columns:
+        number = column in COLUMNS
+        heading = column.replace("_", "\n")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number)
+    for _, row in shown.iterrows():
         table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
     return table
 

@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from clipiqa_plus.data import IQADataModule
+from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.runs import RunRecord, claim
 
@@ -68,6 +69,7 @@ class TrainCLI(LightningCLI):
         # One seed for what training draws; the split of the data has its own.
         parser.link_arguments("seed_everything", "model.prompts.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.init_args.order_seed", compute_fn=int)
+        parser.add_lightning_class_args(FeatureCache, "features")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.filename": "{epoch}"})
 

@@ -49,6 +49,12 @@ def small_clip(pos_embedding: bool = False, seed: int = 0, vit: bool = False) ->
     return FrozenCLIP(clip, name, f"{name}".ljust(64, "0"), pos_embedding)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test out of the user's caches."""
+    monkeypatch.setenv("CLIPIQA_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def clip() -> FrozenCLIP:
     return small_clip()

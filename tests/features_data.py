@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -34,7 +33,7 @@ class Few(IQADataModule):
     """Pictures ``<name>.png`` below root; the first ones train, the last four test."""
 
     name = "few"
-    mos_range: ClassVar[tuple[float, float]] = (0.0, 10.0)
+    mos_range = (0.0, 10.0)
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -130,7 +131,7 @@ class FeatureCache(Callback):
             return {}
         store = self._store(backbone, data)
         with Ranks() as ranks:
-            found = ranks.first(lambda: [self._pictures(data, part) for part in parts])
+            found = ranks.first(lambda: self._pictures(data, parts))
             selections = [
                 Selection.of(data.dataset(part), members)
                 for part, members in zip(parts, found, strict=True)
@@ -184,8 +185,11 @@ class FeatureCache(Callback):
             self.dir, backbone.describe(), backbone.dim, data.resize, dtype=self.dtype
         )
 
-    def _pictures(self, data: IQADataModule, part: str) -> list[Picture]:
-        return pictures(data.dataset(part), data.rows(part), self.dir / "digests")
+    def _pictures(self, data: IQADataModule, parts: Sequence[str]) -> list[list[Picture]]:
+        """Identify the pictures of each part, all with one look at the remembered digests."""
+        rows = [data.rows(part) for part in parts]
+        found = iter(pictures(data.dataset(parts[0]), np.concatenate(rows), self.dir / "digests"))
+        return [list(islice(found, len(members))) for members in rows]
 
     def _announce(
         self, store: FeatureStore, parts: Sequence[str], selections: Sequence[Selection]

@@ -1,0 +1,220 @@
+"""Two measures of the feature cache: what kills cost, and what cached training holds in memory.
+
+Run it from the repository root: python benchmarks/feature_cache.py --json feature_cache.json
+Pictures are made on the spot; the CLIP is a random RN50, which costs what the trained one does.
+
+kills: an extraction is killed (SIGKILL) 20 times at random moments and resumed; then each feature
+is compared with those of an uninterrupted extraction, bit by bit.
+memory: trains on cached features of KonIQ-10k's size (10,073 pictures, 2 views, 1024 numbers) and
+reads the most memory that the process held, libraries and CLIP included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import Trainer
+from PIL import Image
+from safetensors.torch import load_file
+
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data.transforms import FlipViews
+from clipiqa_plus.features import FeatureCache, extraction
+from clipiqa_plus.features.store import FeatureStore
+from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.weights import random_clip
+
+KILLS = 20
+PICTURES = 80  # of the extraction that is killed
+KONIQ = 10_073
+STEPS = 50
+
+
+class Noise(IQADataModule):
+    """Random pictures ``0.png``, ``1.png``, ... below root, 70 % of them for training."""
+
+    name = "noise"
+    mos_range = (0.0, 100.0)
+
+    def __init__(self, root: Path, pictures: int) -> None:
+        super().__init__(root, num_workers=1, train_views=FlipViews())
+        self.eval_views = FlipViews()
+        self.pictures = pictures
+        self.setup()
+
+    def read_annotations(self) -> pd.DataFrame:
+        """Return the table: file names and made-up scores."""
+        train = round(0.7 * self.pictures)
+        return pd.DataFrame(
+            {
+                "image": [f"{number}.png" for number in range(self.pictures)],
+                "mos": np.random.default_rng(0).uniform(0, 100, self.pictures),
+                "split": ["train"] * train + ["test"] * (self.pictures - train),
+            }
+        )
+
+
+def main() -> None:
+    """Measure, print, and write the numbers as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = {"kills": kills(Path(folder)), "memory": memory(Path(folder))}
+    for topic, numbers in found.items():
+        for name, value in numbers.items():
+            print(f"{topic:<8}{name:<44}{value}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def kills(folder: Path) -> dict[str, Any]:
+    """Kill an extraction at random moments and compare what it leaves in the end."""
+    write_pictures(folder / "pictures", PICTURES, (256, 192))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__"])
+    child(context, check_imports)  # so that the first duration is not that of the imports
+    started = time.monotonic()
+    child(context, extract_all, folder / "whole", folder / "pictures")
+    duration = time.monotonic() - started
+    rng = random.Random(0)
+    stored: list[int] = []
+    while len(stored) < KILLS:
+        limit = rng.uniform(0.1, 0.5) * duration
+        if not child(
+            context, extract_all, folder / "killed", folder / "pictures", kill_after=limit
+        ):
+            break  # it got through between two kills
+        stored.append(len(features_below(folder / "killed")))
+    child(context, extract_all, folder / "killed", folder / "pictures")
+    whole, killed = features_below(folder / "whole"), features_below(folder / "killed")
+    return {
+        "kills": len(stored),
+        "features after each kill": stored,
+        "features": len(whole),
+        "identical bit for bit": killed == whole,
+        "uninterrupted, s": round(duration, 1),
+    }
+
+
+def child(
+    context: Any, work: Callable[..., None], *arguments: Any, kill_after: float | None = None
+) -> bool:
+    """Run a function in a child process; return whether it was killed."""
+    process = context.Process(target=work, args=arguments)
+    process.start()
+    process.join(kill_after)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"{work.__name__} failed with exit code {process.exitcode}")
+    return process.exitcode != 0
+
+
+def check_imports() -> None:
+    """Do nothing; the process has imported all."""
+
+
+def extract_all(cache: Path, pictures: Path) -> None:
+    """Encode all views of all pictures, with a shard for every batch to be killed between."""
+    extraction.SHARD_FEATURES = 1
+    clip = FrozenCLIP(random_clip("RN50", 0), "RN50", "0" * 64)
+    parts = ["train", "test"]
+    FeatureCache(str(cache), batch_size=4).tables(clip, Noise(pictures, PICTURES), parts)
+
+
+def features_below(folder: Path) -> dict[bytes, bytes]:
+    """All features below a cache folder by key."""
+    found = {}
+    for shard in folder.rglob("*.safetensors"):
+        tensors = load_file(shard)
+        for key, feature in zip(tensors["keys"], tensors["features"], strict=True):
+            found[key.numpy().tobytes()] = feature.numpy().tobytes()
+    return found
+
+
+def memory(folder: Path) -> dict[str, Any]:
+    """Fill a cache in one process and train on it in another."""
+    write_pictures(folder / "koniq", KONIQ, (32, 32))
+    context = multiprocessing.get_context("spawn")
+    child(context, fill, folder / "cache", folder / "koniq")
+    receive, send = context.Pipe(duplex=False)
+    child(context, train, folder / "cache", folder / "koniq", send)
+    return dict(receive.recv())
+
+
+def fill(cache: Path, pictures: Path) -> None:
+    """Put random features of the right keys into the cache."""
+    write = FeatureStore.write
+
+    def random_features(
+        self: FeatureStore, keys: list[bytes], features: torch.Tensor, **facts: str
+    ) -> Path:
+        return write(self, keys, torch.nn.functional.normalize(torch.randn(len(keys), 1024)))
+
+    FeatureStore.write = random_features  # type: ignore[assignment, method-assign]
+    clip = FrozenCLIP(random_clip("RN50", 0), "RN50", "0" * 64)
+    clip.encode_image = lambda images: torch.zeros(len(images), 1024)  # type: ignore[method-assign]
+    data = Noise(pictures, KONIQ)
+    FeatureCache(str(cache), batch_size=512).tables(clip, data, ["train", "test"])
+
+
+def train(cache: Path, pictures: Path, send: Any) -> None:
+    """Train some steps on cached features and send the memory that was held, in MB."""
+    imports = peak()
+    module = CLIPIQAPlus(FrozenCLIP(random_clip("RN50", 0), "RN50", "0" * 64))
+    model = peak()
+    data = Noise(pictures, KONIQ)
+    trainer = Trainer(
+        callbacks=[FeatureCache(str(cache))],
+        accelerator="cpu",
+        max_steps=STEPS,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    table = data.features["train"]
+    trainer.test(module, datamodule=data, verbose=False)
+    send.send(
+        {
+            "libraries, MB": imports,
+            "and CLIP, MB": model,
+            "most, training and testing, MB": peak(),
+            "training features": str(tuple(table.features.shape)),  # type: ignore[attr-defined]
+        }
+    )
+
+
+def write_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Write random pictures."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png", compress_level=0)
+
+
+def peak() -> int:
+    """Return the most memory that this process has held, in MB of 10^6 bytes."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The command clipiqa: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipiqa_plus import __version__
+from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.cli import main
+from clipiqa_plus.data.benchmarks import BENCHMARKS
+from clipiqa_plus.features import FeatureStore
+from clipiqa_plus.prompt_files import save_prompts
+from clipiqa_plus.prompts import ContextPrompts
+
+
+def test_version_and_help_answer_without_loading_torch() -> None:
+    code = (
+        "import sys\n"
+        "from clipiqa_plus.cli import main\n"
+        "try:\n    main(['--version'])\n"
+        "except SystemExit:\n    print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["clipiqa_plus", __version__, "False"]
+
+
+def test_data_list_names_every_benchmark(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["data", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in BENCHMARKS)
+
+
+def test_data_check_of_an_empty_folder_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", "koniq10k", "--root", str(tmp_path)]) == 1
+    assert "koniq10k_distributions_sets.csv" in capsys.readouterr().out
+
+
+def test_unknown_benchmark_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "koniq", "--root", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("clipiqa: no benchmark 'koniq'; there are")
+
+
+def test_prompts_show(tmp_path: Path, clip: FrozenCLIP, capsys: pytest.CaptureFixture[str]) -> None:
+    prompts = ContextPrompts(clip)
+    prompts.steps += 3
+    path = save_prompts(tmp_path / "p.safetensors", prompts, clip, recipe="mine")
+    assert main(["prompts", "show", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "16 x 32" in printed
+    assert "mine" in printed
+    assert main(["prompts", "show", str(tmp_path / "none.safetensors")]) == 1
+    assert "no such prompt file" in capsys.readouterr().err
+
+
+def test_features_commands(
+    tmp_path: Path, clip: FrozenCLIP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FeatureStore(tmp_path, clip.describe(), clip.dim)
+    shard = store.write([bytes(32)], torch.randn(1, clip.dim))
+    assert main(["features", "info", "--dir", str(tmp_path)]) == 0
+    assert clip.name in capsys.readouterr().out
+    assert main(["features", "verify", "--dir", str(tmp_path)]) == 0
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert main(["features", "verify", "--dir", str(tmp_path)]) == 1
+    assert shard.name in capsys.readouterr().out
+    assert main(["features", "prune", "--dir", str(tmp_path), "--dry-run"]) == 0
+    assert shard.exists()
+    assert main(["features", "prune", "--dir", str(tmp_path)]) == 0
+    assert not shard.exists()
