@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.prompts import ZeroShotPrompts
+from clipiqa_plus.scoring import pair_probability
 from clipiqa_plus.weights import import_clip, random_clip
 from tests.conftest import SMALL_RESNET, small_clip
 
@@ -49,8 +51,13 @@ def test_batch_of_one_and_of_eight_agree(pair: tuple[nn.Module, FrozenCLIP]) -> 
     images = torch.rand(8, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     together = ours.encode_image(images)
     alone = torch.cat([ours.encode_image(image[None]) for image in images])
-    # Features have norm 1: this bounds the change of a score, 100 x cosine / 4, by 1e-5 x 25.
-    torch.testing.assert_close(together, alone, atol=2e-6, rtol=0)
+    torch.testing.assert_close(together, alone, atol=2e-6, rtol=0)  # fp32, features of norm 1
+    with torch.no_grad():
+        text = ZeroShotPrompts(["quality", "sharpness"])(ours)
+    scores = pair_probability(together, text, ours.logit_scale)
+    torch.testing.assert_close(
+        scores, pair_probability(alone, text, ours.logit_scale), atol=1e-5, rtol=0
+    )
 
 
 def test_text_cut_at_the_end_of_text_changes_rounding_only() -> None:

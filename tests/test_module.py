@@ -17,6 +17,7 @@ from clipiqa_plus.data.base import BatchSampler, IQADataset
 from clipiqa_plus.data.transforms import PlainView
 from clipiqa_plus.metrics import plcc, srcc
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from clipiqa_plus.weights import random_clip
 from tests.conftest import small_clip
 
 
@@ -225,6 +226,16 @@ def test_checkpoint_is_small_and_holds_no_clip_weight(model: CLIPIQAPlus, tmp_pa
     assert set(checkpoint["state_dict"]) == {"prompts.ctx", "prompts.steps"}
     assert checkpoint["clipiqa_plus"]["weights_sha256"] == model.backbone.fingerprint
     assert (tmp_path / "a.ckpt").stat().st_size < 30_000
+
+
+def test_checkpoint_of_a_true_rn50_is_below_200_kb(tmp_path: Path) -> None:
+    clip = FrozenCLIP(random_clip("RN50", 0), "RN50", "0" * 64)
+    model = CLIPIQAPlus(clip, optimizer=adam)
+    fit = trainer(tmp_path, max_epochs=1)
+    fit.fit(model, Features(dim=1024, n=8))
+    fit.save_checkpoint(tmp_path / "a.ckpt")
+    size = (tmp_path / "a.ckpt").stat().st_size
+    assert 16 * 512 * 4 < size < 200_000
 
 
 def test_resumed_training_equals_uninterrupted(clip: FrozenCLIP, tmp_path: Path) -> None:
