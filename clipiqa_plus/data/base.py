@@ -8,162 +8,45 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from rich.progress import track
+from torch.utils.data import DataLoader
 
-from clipiqa_plus.data.images import RGBImage, read_rgb
+from clipiqa_plus.data.batches import (
+    BatchSampler,
+    FeatureLookup,
+    FileReader,
+    IQADataset,
+    Reader,
+    Rows,
+)
 from clipiqa_plus.data.splits import Split, make_split
-from clipiqa_plus.data.transforms import PlainView, Views, resize
+from clipiqa_plus.data.transforms import PlainView, Views
 
-Rows = NDArray[np.int64]
-BatchIndex = tuple[Rows, Rows]
-"""What one batch holds: row numbers and, for each, the number of its view."""
-
-FeatureLookup = Callable[[Tensor, Tensor], Tensor]
-"""(rows [B], views [B]) -> image features [B, D]."""
+__all__ = [
+    "PARTS",
+    "BatchSampler",
+    "FileReader",
+    "IQADataModule",
+    "IQADataset",
+    "Reader",
+    "Rows",
+    "find_unreadable",
+    "missing_files",
+    "validate",
+]
 
 PARTS = ("train", "val", "test")
-
-
-class Reader(Protocol):
-    """Gives pictures by row."""
-
-    def __call__(self, row: int) -> RGBImage:
-        """Return the picture of a row: uint8 [H, W, 3], RGB."""
-
-    def identity(self, row: int) -> str:
-        """Return a text that differs whenever the picture of a row may differ."""
-
-
-@dataclass(frozen=True)
-class FileReader:
-    """Reads the picture of a row from its file."""
-
-    root: Path
-    names: NDArray[np.object_]
-
-    def __call__(self, row: int) -> RGBImage:
-        """Return the picture of a row: uint8 [H, W, 3], RGB."""
-        return read_rgb(self.root / self.names[row])
-
-    def identity(self, row: int) -> str:
-        """Return a text that differs whenever the picture of a row may differ."""
-        status = (self.root / self.names[row]).stat()
-        return f"{self.names[row]} {status.st_size} {status.st_mtime_ns}"
-
-
-class IQADataset(Dataset[dict[str, Any]]):
-    """Batches of pictures (or of their cached features) with opinion scores.
-
-    It is indexed by whole batches, ``(rows, views)``, so that a batch of cached features is one
-    index selection and a batch of pictures is decoded together in one worker.
-
-    Args:
-        reader: Gives the picture of a row and its identity.
-        mos: float32 [N, T], normalised to [0, 1], higher is better.
-        mos_raw: float64 [N, T], as distributed.
-        views: The views of a picture.
-        size: Resize before the view is taken, see :func:`~clipiqa_plus.data.transforms.resize`.
-        features: Looks up cached features instead of decoding pictures.
-    """
-
-    def __init__(
-        self,
-        reader: Reader,
-        mos: Tensor,
-        mos_raw: Tensor,
-        views: Views,
-        size: int | Sequence[int] | None = None,
-        features: FeatureLookup | None = None,
-    ) -> None:
-        self.reader = reader
-        self.mos = mos
-        self.mos_raw = mos_raw
-        self.views = views
-        self.size = size
-        self.features = features
-
-    def picture(self, row: int, view: int) -> RGBImage:
-        """Return view ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
-        return self.views(resize(self.reader(row), self.size), row, view)
-
-    def __getitem__(self, index: BatchIndex) -> dict[str, Any]:
-        """Return a batch.
-
-        Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
-        numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
-        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] where sizes differ.
-        """
-        rows, views = (torch.as_tensor(part) for part in index)
-        batch: dict[str, Any] = {"id": rows, "view": views}
-        if self.features is None:
-            pictures = [
-                torch.from_numpy(np.ascontiguousarray(self.picture(int(r), int(v)))).movedim(-1, 0)
-                for r, v in zip(rows, views, strict=True)
-            ]
-            equal = len({picture.shape for picture in pictures}) == 1
-            batch["image"] = torch.stack(pictures) if equal else pictures
-        else:
-            batch["features"] = self.features(rows, views)
-        batch["mos"] = self.mos[rows]
-        batch["mos_raw"] = self.mos_raw[rows]
-        return batch
-
-
-class BatchSampler(Sampler[BatchIndex]):
-    """Batches of (rows, views), drawn anew each epoch from (seed, epoch) alone.
-
-    Nothing else enters the draw, so a resumed, a cached and a multi-process run see the same
-    batches as an uninterrupted, live, single-process one. As a plain sampler of a
-    ``DataLoader(batch_size=None)`` it is sharded over processes by Lightning itself.
-
-    Args:
-        rows: Row numbers to draw from.
-        batch_size: Rows per batch (the last batch may be smaller).
-        views: Number of views to draw from; None draws an endless view number.
-        shuffle: Draw order and views; otherwise rows stay in order with view 0.
-        seed: Seed of the draw.
-        epoch: Gives the current epoch when an iteration starts.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        batch_size: int,
-        views: int | None = 1,
-        shuffle: bool = False,
-        seed: int = 0,
-        epoch: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        self.batch_size = batch_size
-        self.views = views
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __iter__(self) -> Iterator[BatchIndex]:
-        rows, views = self.rows, np.zeros(len(self.rows), dtype=np.int64)
-        if self.shuffle:
-            rng = np.random.default_rng([self.seed, self.epoch()])
-            rows = rng.permutation(rows)
-            views = rng.integers(0, self.views or 2**31, len(rows))
-        for start in range(0, len(rows), self.batch_size):
-            stop = start + self.batch_size
-            yield rows[start:stop], views[start:stop]
 
 
 class IQADataModule(LightningDataModule):
@@ -185,6 +68,9 @@ class IQADataModule(LightningDataModule):
         seed: Seed of random splits.
         order_seed: Seed of the order and the views of training.
         targets: Score columns to learn and to compare with; one antonym pair for each.
+        skip_unreadable: Decode every picture once before anything else, and leave those that do
+            not decode out of every part, listed in :attr:`unreadable`. Otherwise the first of
+            them is an error.
     """
 
     name: str = ""
@@ -218,6 +104,7 @@ class IQADataModule(LightningDataModule):
         seed: int = 0,
         order_seed: int = 0,
         targets: list[str] | None = None,
+        skip_unreadable: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -235,6 +122,9 @@ class IQADataModule(LightningDataModule):
         self.seed = seed
         self.order_seed = order_seed
         self.targets = list(targets or ["mos"])
+        self.skip_unreadable = skip_unreadable
+        self.unreadable: dict[int, str] = {}
+        """Rows that ``skip_unreadable`` left out, each with the reason."""
         self.features: dict[str, FeatureLookup] = {}
         """Cached features by part; a part that is missing here is decoded from its pictures."""
         self._annotations: pd.DataFrame | None = None
@@ -284,6 +174,14 @@ class IQADataModule(LightningDataModule):
         raw = torch.from_numpy(table[self.targets].to_numpy(dtype=np.float64, copy=True))
         low, high = self.mos_range
         normalised = (raw - low) / (high - low)
+        if self.skip_unreadable:
+            self.unreadable = find_unreadable(self.reader(), len(table))
+            if self.unreadable:
+                first = "; ".join(list(self.unreadable.values())[:3])
+                rank_zero_warn(
+                    f"{self.label}: {len(self.unreadable)} of {len(table)} pictures do not decode "
+                    f"and are left out of every part ({first})"
+                )
         self.mos_raw = raw
         self.mos = (normalised if self.higher_is_better else 1 - normalised).float()
         self.split: Split = split
@@ -304,7 +202,8 @@ class IQADataModule(LightningDataModule):
 
     def rows(self, part: str) -> Rows:
         """Return the row numbers of ``train``, ``val`` or ``test``."""
-        return np.asarray(getattr(self.split, part), dtype=np.int64)
+        rows = np.asarray(getattr(self.split, part), dtype=np.int64)
+        return rows[~np.isin(rows, list(self.unreadable))] if self.unreadable else rows
 
     def dataset(self, part: str) -> IQADataset:
         """Return the data set of a part; it is indexed by row numbers of the whole table."""
@@ -413,6 +312,27 @@ def validate(
     repeated = table["image"].duplicated().to_numpy()
     if repeated.any():
         fail(repeated, "image name repeats an earlier row", "keep one row per picture")
+
+
+def find_unreadable(reader: Reader, count: int) -> dict[int, str]:
+    """Decode all pictures and return the rows of those that fail, each with the reason.
+
+    Missing pictures are passed over: :meth:`IQADataModule.check_pictures` deals with them.
+    """
+
+    def problem(row: int) -> str | None:
+        try:
+            reader(row)
+        except ValueError as error:
+            return str(error)
+        except (FileNotFoundError, TypeError):
+            return None
+        return None
+
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
+        problems = pool.map(problem, range(count))
+        shown = track(problems, "decoding every picture", count, transient=True)
+        return {row: text for row, text in enumerate(shown) if text is not None}
 
 
 def missing_files(root: Path, names: pd.Series) -> list[str]:

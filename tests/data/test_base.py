@@ -148,6 +148,19 @@ def test_zero_byte_picture_is_named(root: Path) -> None:
         list(data.test_dataloader())
 
 
+def test_unreadable_pictures_are_skipped_counted_and_listed_on_request(root: Path) -> None:
+    (root / "p/7.png").write_bytes(b"")
+    (root / "p/2.png").write_text("<html>")
+    data = Tiny(root, num_workers=0, skip_unreadable=True)
+    with pytest.warns(UserWarning, match="2 of 10 pictures do not decode and are left out"):
+        data.setup()
+    assert list(data.unreadable) == [2, 7]
+    assert "p/7.png: not a readable image" in data.unreadable[7]
+    assert data.rows("test").tolist() == [8, 9]
+    assert data.rows("train").tolist() == [0, 1, 3, 4, 5]
+    assert torch.cat([b["id"] for b in data.test_dataloader()]).tolist() == [8, 9]
+
+
 TABLE = pd.DataFrame({"image": ["a", "b", "c"], "mos": [1.0, 2.0, 3.0]})
 
 

@@ -1,0 +1,155 @@
+"""What a batch is: pictures by row and view, or their cached features, with opinion scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from clipiqa_plus.data.images import RGBImage, read_rgb
+from clipiqa_plus.data.transforms import Views, resize
+
+Rows = NDArray[np.int64]
+BatchIndex = tuple[Rows, Rows]
+"""What one batch holds: row numbers and, for each, the number of its view."""
+
+FeatureLookup = Callable[[Tensor, Tensor], Tensor]
+"""(rows [B], views [B]) -> image features [B, D]."""
+
+
+class Reader(Protocol):
+    """Gives pictures by row."""
+
+    def __call__(self, row: int) -> RGBImage:
+        """Return the picture of a row: uint8 [H, W, 3], RGB."""
+
+    def identity(self, row: int) -> str:
+        """Return a text that differs whenever the picture of a row may differ."""
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads the picture of a row from its file."""
+
+    root: Path
+    names: NDArray[np.object_]
+
+    def __call__(self, row: int) -> RGBImage:
+        """Return the picture of a row: uint8 [H, W, 3], RGB."""
+        return read_rgb(self.root / self.names[row])
+
+    def identity(self, row: int) -> str:
+        """Return a text that differs whenever the picture of a row may differ."""
+        status = (self.root / self.names[row]).stat()
+        return f"{self.names[row]} {status.st_size} {status.st_mtime_ns}"
+
+
+class IQADataset(Dataset[dict[str, Any]]):
+    """Batches of pictures (or of their cached features) with opinion scores.
+
+    It is indexed by whole batches, ``(rows, views)``, so that a batch of cached features is one
+    index selection and a batch of pictures is decoded together in one worker.
+
+    Args:
+        reader: Gives the picture of a row and its identity.
+        mos: float32 [N, T], normalised to [0, 1], higher is better.
+        mos_raw: float64 [N, T], as distributed.
+        views: The views of a picture.
+        size: Resize before the view is taken, see :func:`~clipiqa_plus.data.transforms.resize`.
+        features: Looks up cached features instead of decoding pictures.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        mos: Tensor,
+        mos_raw: Tensor,
+        views: Views,
+        size: int | Sequence[int] | None = None,
+        features: FeatureLookup | None = None,
+    ) -> None:
+        self.reader = reader
+        self.mos = mos
+        self.mos_raw = mos_raw
+        self.views = views
+        self.size = size
+        self.features = features
+
+    def picture(self, row: int, view: int) -> RGBImage:
+        """Return view ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
+        return self.views(resize(self.reader(row), self.size), row, view)
+
+    def __getitem__(self, index: BatchIndex) -> dict[str, Any]:
+        """Return a batch.
+
+        Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
+        numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
+        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] where sizes differ.
+        """
+        rows, views = (torch.as_tensor(part) for part in index)
+        batch: dict[str, Any] = {"id": rows, "view": views}
+        if self.features is None:
+            pictures = [
+                torch.from_numpy(np.ascontiguousarray(self.picture(int(r), int(v)))).movedim(-1, 0)
+                for r, v in zip(rows, views, strict=True)
+            ]
+            equal = len({picture.shape for picture in pictures}) == 1
+            batch["image"] = torch.stack(pictures) if equal else pictures
+        else:
+            batch["features"] = self.features(rows, views)
+        batch["mos"] = self.mos[rows]
+        batch["mos_raw"] = self.mos_raw[rows]
+        return batch
+
+
+class BatchSampler(Sampler[BatchIndex]):
+    """Batches of (rows, views), drawn anew each epoch from (seed, epoch) alone.
+
+    Nothing else enters the draw, so a resumed, a cached and a multi-process run see the same
+    batches as an uninterrupted, live, single-process one. As a plain sampler of a
+    ``DataLoader(batch_size=None)`` it is sharded over processes by Lightning itself.
+
+    Args:
+        rows: Row numbers to draw from.
+        batch_size: Rows per batch (the last batch may be smaller).
+        views: Number of views to draw from; None draws an endless view number.
+        shuffle: Draw order and views; otherwise rows stay in order with view 0.
+        seed: Seed of the draw.
+        epoch: Gives the current epoch when an iteration starts.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        views: int | None = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.batch_size = batch_size
+        self.views = views
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        rows, views = self.rows, np.zeros(len(self.rows), dtype=np.int64)
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, self.epoch()])
+            rows = rng.permutation(rows)
+            views = rng.integers(0, self.views or 2**31, len(rows))
+        for start in range(0, len(rows), self.batch_size):
+            stop = start + self.batch_size
+            yield rows[start:stop], views[start:stop]
