@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.prompt_imports import import_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
 FORMAT = "clipiqa_plus prompts 1"
@@ -83,7 +84,8 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             raw = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        remedy = "; convert it with 'clipiqa prompts import'" if written_by_torch(path) else ""
+        raise ValueError(f"{path}: not a readable safetensors file ({error}){remedy}") from error
     if raw.get("format") != FORMAT or "ctx" not in tensors:
         raise ValueError(
             f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
@@ -96,13 +98,16 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     """Rebuild learned prompts on the backbone that they were learned on.
 
     Args:
-        path: A file written by :func:`save_prompts`.
+        path: A file written by :func:`save_prompts`, or one of pyiqa or of the official code, see
+            :mod:`clipiqa_plus.prompt_imports`; told apart by content.
         clip: The backbone; its weights must be the ones in the file's metadata.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no prompt file, or belongs to another backbone.
     """
+    if written_by_torch(path):
+        return import_prompts(path, clip)
     tensors, facts = read_prompts(path)
     check_backbone(facts, clip, f"prompt file {path}")
     if tensors["ctx"].shape[-1] != clip.width:
@@ -122,6 +127,20 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
         prompts.steps.fill_(facts["steps"])
     prompts.init = facts["init"]
     return prompts
+
+
+def written_by_torch(path: str | PathLike[str]) -> bool:
+    """Whether a file is one of ``torch.save``, as the prompts of pyiqa and the official code are.
+
+    Args:
+        path: A prompt file; one that does not exist is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(4)
+    return head == b"PK\x03\x04" or head.startswith(b"\x80")  # today's zip, or a bare pickle
 
 
 def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None:
