@@ -1,18 +1,58 @@
 """Benchmarks, user data and the views of their pictures."""
 
 from clipiqa_plus.data.base import IQADataModule, IQADataset
-from clipiqa_plus.data.benchmarks import KonIQ10k
+from clipiqa_plus.data.benchmarks import (
+    AGIQA1K,
+    AGIQA3K,
+    AVA,
+    BID,
+    CGIQA6K,
+    CID2013,
+    CLIVE,
+    CSIQ,
+    FLIVE,
+    LIVE,
+    PIPAL,
+    PIQ23,
+    SPAQ,
+    TID2013,
+    UHDIQA,
+    FLIVEPatches,
+    KADID10k,
+    KonIQ10k,
+    KonIQPlusPlus,
+)
 from clipiqa_plus.data.demo import DemoIQA
+from clipiqa_plus.data.hugging_face import HuggingFaceData
 from clipiqa_plus.data.tables import TableData
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews, PlainView
 
 __all__ = [
+    "AGIQA1K",
+    "AGIQA3K",
+    "AVA",
+    "BID",
+    "CGIQA6K",
+    "CID2013",
+    "CLIVE",
+    "CSIQ",
+    "FLIVE",
+    "LIVE",
+    "PIPAL",
+    "PIQ23",
+    "SPAQ",
+    "TID2013",
+    "UHDIQA",
     "AugmentedViews",
     "DemoIQA",
+    "FLIVEPatches",
     "FlipViews",
+    "HuggingFaceData",
     "IQADataModule",
     "IQADataset",
+    "KADID10k",
     "KonIQ10k",
+    "KonIQPlusPlus",
     "PlainView",
     "TableData",
 ]

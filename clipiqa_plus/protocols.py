@@ -1,0 +1,101 @@
+"""The protocol of k random splits: tune and test within each, report over all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from clipiqa_plus.evaluation import COLUMNS, compare, score
+from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.recipes import data_of, read_recipe
+from clipiqa_plus.training import TrainCLI
+
+LEARNED = "learned"
+"""Name of the source that is learned within each split."""
+
+
+def split_kind(recipe: Path) -> str:
+    """Return how random splits of a data set are drawn: by content where contents are known."""
+    table = data_of(read_recipe(recipe), recipe).annotations
+    return "content" if "content" in table and table["content"].nunique() > 1 else "random"
+
+
+def repeated(
+    recipe: Path,
+    sources: Mapping[str, CLIPIQAPlus],
+    repeats: int,
+    train: Path | None,
+    out: Path,
+    device: str | torch.device = "cpu",
+    cache: FeatureCache | None = None,
+    options: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Test prompt sources on the test parts of several random splits.
+
+    Args:
+        recipe: Recipe with the data section.
+        sources: Prompt sources that are the same in every split, by name.
+        repeats: Number of splits.
+        train: Recipe by which context tokens are learned in each split; None learns none.
+        out: Folder for the runs, one per split.
+        device: Where to compute.
+        cache: Where features are kept; pictures are encoded once for all splits.
+        options: Further command-line options of the trainings.
+
+    Returns:
+        One row per split, target and source, with the numbers of
+        :data:`~clipiqa_plus.evaluation.COLUMNS`.
+
+    Raises:
+        ValueError: If there are fewer than 2 repeats, or nothing to test.
+    """
+    if repeats < 2:
+        raise ValueError(f"{repeats} repeats; a spread needs at least 2")
+    if not sources and train is None:
+        raise ValueError("nothing to test: name prompt sources, or a recipe to train by")
+    kind = split_kind(recipe)
+    tables = []
+    for repeat in range(repeats):
+        data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat)
+        compared = dict(sources)
+        if train is not None:
+            compared[LEARNED] = _learn(train, recipe, kind, repeat, out, options)
+        found = compare(score(compared, data, "test", device, cache), compared)
+        found.insert(0, "repeat", repeat)
+        found.insert(1, "split", kind)
+        tables.append(found)
+    return pd.concat(tables, ignore_index=True)
+
+
+def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
+    """Return median, mean and standard deviation over the splits of :func:`repeated`.
+
+    The deviation is that of a sample (n - 1).
+    """
+    groups = results.groupby(["target", "prompts"], sort=False)[list(COLUMNS)]
+    table = groups.agg(["median", "mean", "std"])
+    table.columns = [f"{name}_{what}" for name, what in table.columns]
+    return table.drop(columns=["n_mean", "n_std"]).reset_index()
+
+
+def _learn(
+    train: Path, recipe: Path, kind: str, repeat: int, out: Path, options: Sequence[str]
+) -> CLIPIQAPlus:
+    cli = TrainCLI(
+        train,
+        [
+            f"--config={train}",
+            f"--config={recipe}",
+            f"--data.init_args.split={kind}",
+            f"--data.init_args.repeat={repeat}",
+            f"--run={out / f'repeat-{repeat}'}",
+            "--overwrite=true",
+            *options,
+        ],
+    )
+    cli.trainer.fit(cli.model, cli.datamodule)
+    return cli.model.eval()

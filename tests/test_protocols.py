@@ -1,0 +1,97 @@
+"""The protocol of k splits: what is trained, what is tested, and the numbers over all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.torch import save_file
+
+from clipiqa_plus.evaluation import load_sources
+from clipiqa_plus.protocols import over_repeats, repeated, split_kind
+from clipiqa_plus.recipes import data_of, read_recipe
+from clipiqa_plus.weights import random_clip
+from tests.conftest import SMALL_RESNET
+
+
+@pytest.fixture
+def recipes(tmp_path: Path, make_picture: Callable[..., Path]) -> tuple[Path, Path, Path]:
+    """A recipe of training, one of 20 pictures of 10 contents, and weights."""
+    weights = tmp_path / "small.safetensors"
+    save_file(random_clip(SMALL_RESNET, 0).state_dict(), weights)
+    for i in range(20):
+        make_picture(tmp_path / f"{i}.png", seed=i)
+    frame = pd.DataFrame({"image": [f"{i}.png" for i in range(20)]})
+    frame["mos"] = np.random.default_rng(0).uniform(0, 100, 20)
+    frame["content"] = [f"c{i // 2}" for i in range(20)]
+    frame.to_csv(tmp_path / "scores.csv", index=False)
+    options = {
+        "table": str(tmp_path / "scores.csv"),
+        "mos_range": [0, 100],
+        "fractions": [0.6, 0, 0.4],
+        "num_workers": 0,
+    }
+    section = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    data = tmp_path / "mine.yaml"
+    data.write_text(yaml.safe_dump({"data": section}))
+    train = tmp_path / "train.yaml"
+    content = {
+        "model": {"backbone": str(weights)},
+        "data": section,
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False},
+    }
+    train.write_text(yaml.safe_dump(content))
+    return train, data, weights
+
+
+def test_each_split_is_learned_and_tested_on_its_own_parts(
+    recipes: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    train, recipe, weights = recipes
+    sources = load_sources(["zero_shot"], backbone=str(weights))
+    results = repeated(recipe, sources, 3, train, tmp_path / "out")
+    assert results["prompts"].tolist() == ["zero_shot", "learned"] * 3
+    assert results["n"].tolist() == [8] * 6
+    assert set(results["split"]) == {"content"}
+    splits = [(tmp_path / f"out/repeat-{r}/split.json").read_text() for r in range(3)]
+    assert len(set(splits)) == 3
+    for repeat in range(3):
+        data = data_of(read_recipe(recipe), recipe, split="content", repeat=repeat)
+        data.setup()
+        saved = data_of(
+            read_recipe(recipe), recipe, split=str(tmp_path / f"out/repeat-{repeat}/split.json")
+        )
+        saved.setup()
+        assert data.rows("test").tolist() == saved.rows("test").tolist()
+
+
+def test_numbers_over_splits_by_hand() -> None:
+    values = [0.1, 0.4, 0.6]
+    columns = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic")
+    rows = [{"target": "mos", "prompts": "a", "n": 5} | dict.fromkeys(columns, v) for v in values]
+    (found,) = over_repeats(pd.DataFrame(rows)).to_dict("records")
+    assert found["SRCC_median"] == 0.4
+    assert found["SRCC_mean"] == pytest.approx(1.1 / 3)
+    assert found["SRCC_std"] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_kind_of_split_follows_the_contents(recipes: tuple[Path, Path, Path]) -> None:
+    _, recipe, _ = recipes
+    assert split_kind(recipe) == "content"
+    table = recipe.parent / "scores.csv"
+    pd.read_csv(table).drop(columns="content").to_csv(table, index=False)
+    assert split_kind(recipe) == "random"
+
+
+def test_requests_without_sense_are_refused(
+    recipes: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    _, recipe, _ = recipes
+    with pytest.raises(ValueError, match="at least 2"):
+        repeated(recipe, {}, 1, None, tmp_path)
+    with pytest.raises(ValueError, match="nothing to test"):
+        repeated(recipe, {}, 2, None, tmp_path)
