@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipiqa_plus.entry import run_entry
 from clipiqa_plus.training import TrainCLI
 
 DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
@@ -31,4 +32,4 @@ def main(args: list[str] | None = None) -> TrainCLI:
 
 
 if __name__ == "__main__":
-    main()
+    run_entry(main)

@@ -175,6 +175,18 @@ def test_unknown_backbone_is_one_clear_error(recipe: Path) -> None:
         run(recipe, "--model.backbone=RN5O")
 
 
+def test_mendable_errors_are_one_message(recipe: Path) -> None:
+    command = [sys.executable, "train.py", f"--config={recipe}", "--model.backbone=none.pt"]
+    environment = {k: v for k, v in os.environ.items() if k != "CLIPIQA_TRACEBACK"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "train.py: none.pt: no such weights file" in done.stderr
+    assert "Traceback" not in done.stderr
+    shown = environment | {"CLIPIQA_TRACEBACK": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=shown, capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+
+
 def test_two_processes_train_and_validate_as_one(recipe: Path) -> None:
     """DDP over gloo: 5 validation pictures in batches of 2 do not divide by 2 processes."""
     folder = recipe.parent / "ddp"
