@@ -8,33 +8,49 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipiqa_plus.backbone import FrozenCLIP
     from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+    from clipiqa_plus.presets import PRESETS
     from clipiqa_plus.prompt_files import load_prompts, save_prompts
+    from clipiqa_plus.prompt_imports import export_pyiqa
     from clipiqa_plus.prompts import PAIRS, ContextPrompts, ZeroShotPrompts
+    from clipiqa_plus.score_metric import CLIPIQAScore
+    from clipiqa_plus.scorer import Scorer, load, score
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PAIRS",
+    "PRESETS",
     "CLIPIQAPlus",
+    "CLIPIQAScore",
     "ContextPrompts",
     "FrozenCLIP",
     "PromptConfig",
+    "Scorer",
     "ZeroShotPrompts",
     "__version__",
+    "export_pyiqa",
+    "load",
     "load_prompts",
     "save_prompts",
+    "score",
 ]
 
 # Heavy parts load when they are first used: importing the package costs next to nothing.
 _HOMES = {
     "PAIRS": "prompts",
+    "PRESETS": "presets",
     "CLIPIQAPlus": "module",
+    "CLIPIQAScore": "score_metric",
     "ContextPrompts": "prompts",
     "FrozenCLIP": "backbone",
     "PromptConfig": "module",
+    "Scorer": "scorer",
     "ZeroShotPrompts": "prompts",
+    "export_pyiqa": "prompt_imports",
+    "load": "scorer",
     "load_prompts": "prompt_files",
     "save_prompts": "prompt_files",
+    "score": "scorer",
 }
 
 

@@ -141,13 +141,15 @@ class FrozenCLIP(nn.Module):
             "precision": self.precision,
         }
 
-    @torch.no_grad()
-    def encode_image(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+    def encode_image(
+        self, images: Tensor | Sequence[Tensor], differentiable: bool = False
+    ) -> Tensor:
         """Encode pictures of any size.
 
         Args:
             images: [B, 3, H, W], or B pictures [3, H, W] of unequal sizes, of which those of one
                 size are encoded together; RGB, uint8 in 0 to 255 or floating point in [0, 1].
+            differentiable: Let gradients flow to the pictures, where the caller records them.
 
         Returns:
             Unit features, float32 [B, D].
@@ -155,6 +157,10 @@ class FrozenCLIP(nn.Module):
         Raises:
             ValueError: If the shape, the range or the size does not fit.
         """
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+            return self._encode(images)
+
+    def _encode(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         if isinstance(images, Tensor):
             return self._encode_batch(images)
         buckets: dict[torch.Size, list[int]] = {}

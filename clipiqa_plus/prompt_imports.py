@@ -79,6 +79,20 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
     return prompts
 
 
+def keeps_position(path: str | PathLike[str]) -> bool:
+    """Whether prompts of such a format go with the attention pool's positional embedding.
+
+    Args:
+        path: A file of one of the formats above.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of no known format or damaged.
+    """
+    path = Path(path)
+    return _KEEPS_POSITION[_recognise(path, _read(path))[0]]
+
+
 def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: FrozenCLIP) -> Path:
     """Write learned prompts in the format that pyiqa reads for such a backbone.
 
