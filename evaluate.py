@@ -12,13 +12,15 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from clipiqa_plus.evaluation import compare, load_sources, render, save, score
+from clipiqa_plus.comparison import NOTHING, compare_sources
+from clipiqa_plus.evaluation import describe, load_sources, score, thumbnails
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.recipes import data_of, read_recipe
+from clipiqa_plus.results import render, save, start_record, stems
 
 
 def main(args: list[str] | None = None) -> pd.DataFrame:
-    """Evaluate every prompt source on every data set, print the table and save it."""
+    """Evaluate every prompt source on every data set, print the tables and save them."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--prompts", nargs="+", default=["zero_shot"], help="zero_shot, and prompt files")
@@ -27,11 +29,12 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     add("--backbone", type=str | None, help="of zero-shot (default: as learned, or the recipe's)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     add("--out", default="runs/evaluation", help="folder for results and scores per picture")
+    add("--thumbnails", type=int, default=300, help="pictures of a data set shown in the report")
     parser.add_class_arguments(FeatureCache, "features")
     options = parser.parse_args(args)
-    cache = FeatureCache(**options.features)
-    results, console = [], Console()
-    for path in options.data:
+    cache, out, console = FeatureCache(**options.features), Path(options.out), Console()
+    tables, record = NOTHING, start_record(args)
+    for path, name in stems(options.data).items():
         recipe = read_recipe(path)
         model, data = recipe.get("model", {}), data_of(recipe, path)
         sources = load_sources(
@@ -42,15 +45,13 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
             pairs=model.get("prompts", {}).get("pairs", ["quality"]),
         )
         scores = score(sources, data, options.part, options.device, cache)
-        found = compare(scores, sources)
-        found.insert(0, "data", Path(path).stem)
-        save(Path(options.out) / Path(path).stem, found, scores)
-        results.append(found)
-    table = pd.concat(results, ignore_index=True)
-    console.print(render(table))
-    table.to_csv(Path(options.out) / "results.csv", index=False)
-    console.print(f"saved: {options.out}")
-    return table
+        shown = thumbnails(data, scores, options.prompts, options.thumbnails)
+        tables = tables.add(name, compare_sources(scores, options.prompts))
+        record["data"][name] = describe(sources, data, options.part)
+        save(out, name, tables, scores, shown, record)
+    console.print(*(render(table, kind) for kind, table in tables._asdict().items() if len(table)))
+    console.print(f"saved: {out}")
+    return tables.results
 
 
 if __name__ == "__main__":

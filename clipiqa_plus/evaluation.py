@@ -1,31 +1,40 @@
-"""Prompts x data sets -> a score per picture -> a table of SRCC, PLCC, KRCC and RMSE.
-
-Every number comes from the table of scores per picture, which is saved beside the results.
-"""
+"""Prompts x data sets -> a score per picture, from which every number of a comparison comes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 
 from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.comparison import COLUMNS, compare, correlations, rank_errors
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.features import FeatureCache
-from clipiqa_plus.metrics import krcc, logistic_mapping, plcc, rmse, srcc
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompt_files import read_prompts
 
+__all__ = [
+    "COLUMNS",
+    "ZERO_SHOT",
+    "compare",
+    "correlations",
+    "describe",
+    "load_sources",
+    "score",
+    "thumbnails",
+]
+
 ZERO_SHOT = "zero_shot"
-COLUMNS = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic", "n")
-"""Of a result: as measured, after the logistic mapping, and the number of pictures."""
+_SIDE, _QUALITY = 112, 60  # of thumbnails: 2 to 3 KB each
 
 
 def load_sources(
@@ -159,62 +168,57 @@ def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -
     return pd.concat(frames, ignore_index=True)
 
 
-def correlations(prediction: np.ndarray, mos: np.ndarray) -> dict[str, float]:
-    """Compare scores with MOS.
+def thumbnails(
+    data: IQADataModule, scores: pd.DataFrame, sources: Sequence[str], count: int
+) -> pd.DataFrame:
+    """Make small JPEGs of pictures for the report: first of those that tuning moved most.
 
     Args:
-        prediction: Scores, [N].
-        mos: Normalised MOS, [N].
-
-    Returns:
-        The numbers of :data:`COLUMNS`; NaN where one does not exist (constant scores, too few
-        pictures).
-    """
-    x, y = (torch.tensor(values, dtype=torch.float64) for values in (prediction, mos))
-    found = {"SRCC": srcc(x, y), "PLCC": plcc(x, y), "KRCC": krcc(x, y), "RMSE": rmse(x, y)}
-    mapped = logistic_mapping(x, y)
-    fitted = bool(mapped.isfinite().all())
-    found["PLCC_logistic"] = plcc(mapped, y) if fitted else mapped.new_tensor(float("nan"))
-    found["RMSE_logistic"] = rmse(mapped, y) if fitted else mapped.new_tensor(float("nan"))
-    return {name: float(value) for name, value in found.items()} | {"n": len(x)}
-
-
-def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
-    """Compute the table of results from scores per picture.
-
-    Args:
+        data: The data module that was scored.
         scores: What :func:`score` returned.
-        sources: Names of the sources.
+        sources: Names of the sources; the others are compared with the first.
+        count: Most pictures to take.
 
     Returns:
-        One row per target and source with :data:`COLUMNS`.
+        ``id`` and ``jpeg`` (bytes), in the order of their use.
     """
-    rows = []
-    for target, group in scores.groupby("target", sort=False):
-        for source in sources:
-            found = correlations(group[source].to_numpy(), group["mos"].to_numpy())
-            rows.append({"target": target, "prompts": source, **found})
-    return pd.DataFrame(rows)
+    moved = pd.Series(0.0, index=scores.index)
+    for _, group in scores.groupby("target", sort=False):
+        errors = [rank_errors(group[s].to_numpy(), group["mos"].to_numpy()) for s in sources]
+        for error in errors[1:]:
+            moved[group.index] = np.maximum(moved[group.index], np.abs(error - errors[0]))
+    order = moved.groupby(scores["id"]).max().sort_values(ascending=False, kind="stable")
+    dataset = data.dataset("test")  # its views are plain, as those of every part evaluated
+    found = {}
+    for row in track(order.index[:count], description="thumbnails", transient=True):
+        picture = Image.fromarray(dataset.picture(int(row), 0))
+        picture.thumbnail((_SIDE, _SIDE), reducing_gap=2)
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
+        found[row] = file.getvalue()
+    return pd.DataFrame({"id": list(found), "jpeg": list(found.values())})
 
 
-def render(results: pd.DataFrame) -> Table:
-    """Return the results as a table for the terminal; what all rows share goes into its title."""
-    shared = [c for c in ("data", "target") if c in results and results[c].nunique() == 1]
-    title = "  ".join(["prompts compared", *(f"{c}: {results[c].iloc[0]}" for c in shared)])
-    table = Table(title=title, caption="RMSE on MOS normalised to [0, 1]")
-    shown = results.drop(columns=shared)
-    for column in shown.columns:
-        number = column in COLUMNS
-        heading = column.replace("_", "\n")
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number)
-    for _, row in shown.iterrows():
-        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
-    return table
+def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str) -> dict[str, Any]:
+    """Return what a later reader needs to know of the sources and the data set: JSON values."""
+    return {
+        "dataset": data.title or data.name or type(data).__name__,
+        "part": part,
+        "pictures": len(data.rows(part)),
+        "split": data.split_kind,
+        "split_sha256": data.split.digest,
+        "mos_range": list(data.mos_range),
+        "resize": data.resize,
+        "sources": {
+            name: {
+                **source.backbone.describe(),
+                "pairs": [list(pair) for pair in source.prompts.pairs],
+                "file_sha256": None if name == ZERO_SHOT else _sha256(name),
+            }
+            for name, source in sources.items()
+        },
+    }
 
 
-def save(folder: Path, results: pd.DataFrame, scores: pd.DataFrame) -> None:
-    """Write ``results.csv``, ``results.json`` and ``scores.parquet`` to a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    results.to_csv(folder / "results.csv", index=False)
-    (folder / "results.json").write_text(json.dumps(results.to_dict("records"), indent=2) + "\n")
-    scores.to_parquet(folder / "scores.parquet", index=False)
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

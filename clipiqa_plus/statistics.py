@@ -91,7 +91,7 @@ def bootstrap(
     order, ranks = _Order(y), [_Order(row) for row in x]
     u, v = _centred(x), _centred(y)
     products = np.concatenate([u * v, u * u, u, np.stack([v * v, v]), (x - y) ** 2])  # [4S + 2, N]
-    found: dict[str, list[Floats]] = {metric: [] for metric in METRICS}
+    found: dict[str, list[Floats]] = {metric: [np.empty((len(x), 0))] for metric in METRICS}
     for counts in resample_counts(len(y), resamples, seed, groups):
         n = counts.sum(axis=1)
         # einsum, not BLAS: its threads cost more than they bring here, and change the last bits.

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 import evaluate
 from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.comparison import RESULTS, compare, compare_sources
 from clipiqa_plus.data.tables import TableData
-from clipiqa_plus.evaluation import COLUMNS, compare, correlations, load_sources, score
+from clipiqa_plus.evaluation import load_sources, score, thumbnails
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompt_files import save_prompts
 from clipiqa_plus.prompts import ContextPrompts
+from clipiqa_plus.results import load_table
 from clipiqa_plus.weights import random_clip
 from tests.conftest import SMALL_RESNET
 
@@ -68,27 +73,6 @@ def test_scores_are_those_of_each_picture_alone(table: Path, clip: FrozenCLIP) -
         assert scores["zero_shot"][row] == pytest.approx(alone, abs=1e-5)
 
 
-def test_table_equals_scipy() -> None:
-    rng = np.random.default_rng(0)
-    mos = rng.uniform(size=50)
-    prediction = (0.7 * mos + 0.1 * rng.normal(size=50)).round(2)
-    found = correlations(prediction, mos)
-    assert found["SRCC"] == pytest.approx(scipy.stats.spearmanr(prediction, mos).statistic)
-    assert found["PLCC"] == pytest.approx(scipy.stats.pearsonr(prediction, mos).statistic)
-    assert found["KRCC"] == pytest.approx(scipy.stats.kendalltau(prediction, mos).statistic)
-    assert found["RMSE"] == pytest.approx(np.sqrt(np.mean((prediction - mos) ** 2)))
-    assert found["n"] == 50
-    assert found["RMSE_logistic"] < found["RMSE"]
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_constant_scores_have_no_correlation() -> None:
-    found = correlations(np.full(10, 0.5), np.linspace(0, 1, 10))
-    assert np.isnan(found["SRCC"])
-    assert np.isnan(found["PLCC"])
-    assert found["RMSE"] == pytest.approx(np.sqrt(np.mean((np.linspace(0, 1, 10) - 0.5) ** 2)))
-
-
 def test_one_score_per_target(table: Path, clip: FrozenCLIP) -> None:
     pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness"])
     source = CLIPIQAPlus(clip, prompts=pairs, reduction="none")
@@ -127,15 +111,39 @@ def test_command_line_prints_and_saves(
     out = table.parent / "out"
     results = evaluate.main(
         f"--prompts zero_shot {prompt_file} --data {recipe} "
-        f"--backbone {weights} --out {out} --device cpu".split()
+        f"--backbone {weights} --out {out} --device cpu --thumbnails 3".split()
     )
     assert results["prompts"].tolist() == ["zero_shot", str(prompt_file)]
-    assert "SRCC" in capsys.readouterr().out
+    assert "dSRCC" in capsys.readouterr().out
     saved = pd.read_csv(out / "results.csv")
-    assert list(saved.columns) == ["data", "target", "prompts", *COLUMNS]
+    assert list(saved.columns) == ["data", "target", "prompts", *RESULTS]
     per_picture = pd.read_parquet(out / "mine/scores.parquet")
-    again = compare(per_picture, ["zero_shot", str(prompt_file)])
-    pd.testing.assert_frame_equal(again, results.drop(columns="data"))
+    again = compare_sources(per_picture, ["zero_shot", str(prompt_file)])
+    pd.testing.assert_frame_equal(again.results, results.drop(columns="data"))
+    differences = load_table(out / "differences.json").drop(columns=["data", "p_holm"])
+    pd.testing.assert_frame_equal(again.differences, differences, check_dtype=False)
+    record = json.loads((out / "evaluation.json").read_text())
+    sources = record["data"]["mine"]["sources"]
+    assert sources["zero_shot"]["weights_sha256"] == sources[str(prompt_file)]["weights_sha256"]
+    digest = hashlib.sha256(prompt_file.read_bytes()).hexdigest()
+    assert sources[str(prompt_file)]["file_sha256"] == digest
+    assert len(pd.read_parquet(out / "mine/thumbnails.parquet")) == 3
+
+
+def test_thumbnails_begin_with_what_moved_most(table: Path) -> None:
+    data = TableData(str(table), (1, 5), split="whole", num_workers=0)
+    data.setup()
+    scores = pd.DataFrame({"id": range(N), "target": "mos", "mos": np.arange(N) / N})
+    scores["before"] = scores["mos"]
+    scores["after"] = scores["mos"]
+    scores.loc[[0, 7], "after"] = [7 / N, 0]
+    found = thumbnails(data, scores, ["before", "after"], 5)
+    assert len(found) == 5
+    assert set(found["id"][:2]) == {0, 7}
+    small = Image.open(io.BytesIO(found["jpeg"][0]))
+    assert small.format == "JPEG"
+    picture = data.dataset("test").picture(int(found["id"][0]), 0)
+    assert small.size == (picture.shape[1], picture.shape[0])  # never enlarged
 
 
 def test_bad_requests_are_refused(tmp_path: Path, prompt_file: Path) -> None:
@@ -147,6 +155,8 @@ def test_bad_requests_are_refused(tmp_path: Path, prompt_file: Path) -> None:
         load_sources([str(prompt_file), str(prompt_file)])
     with pytest.raises(FileNotFoundError, match="no such recipe"):
         evaluate.main(["--data", str(tmp_path / "none.yaml")])
+    with pytest.raises(ValueError, match="two recipes are named 'a'"):
+        evaluate.main(["--data", "a.yaml", "other/a.yaml"])
 
 
 def test_recipe_with_a_wrong_option_is_named(tmp_path: Path) -> None:

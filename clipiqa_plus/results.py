@@ -1,0 +1,190 @@
+"""Result tables for the terminal, as CSV, JSON, Markdown and LaTeX, and back from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from clipiqa_plus.comparison import Comparison
+from clipiqa_plus.runs import versions, write_json, write_text
+from clipiqa_plus.statistics import RESAMPLES
+
+RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
+SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
+_CAPTIONS = {
+    "RMSE": "[95% bootstrap interval]; RMSE on MOS normalised to [0, 1]",
+    "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
+}
+
+
+def printable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text: numbers rounded, intervals beside their value, empty notes left out.
+
+    Args:
+        table: Results or differences, see :func:`~clipiqa_plus.comparison.compare_sources`.
+    """
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if name.endswith(("_low", "_high")) or (name == "note" and not table[name].any()):
+            continue
+        form = "+.3f" if name in ("dSRCC", "dPLCC") else ".3f"
+        text = [_text(value, name, form) for value in table[name]]
+        if f"{name}_low" in table:
+            ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+            text = [
+                v if pd.isna(low) else f"{v} [{low:{form}}, {high:{form}}]"
+                for v, (low, high) in zip(text, ends, strict=True)
+            ]
+        shown[name] = text
+    return shown
+
+
+def _text(value: Any, name: str, form: str) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if pd.isna(value):
+        return "-"
+    if name.startswith("p_"):
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{value:{form}}"
+
+
+def render(table: pd.DataFrame, title: str = "results") -> Table:
+    """Return a table for the terminal; what all rows share goes below or above it.
+
+    Args:
+        table: Results or differences.
+        title: Its title.
+    """
+    same = [c for c in ("data", "target", "against", "resampled", "n") if c in table]
+    shared = {c: table[c].iloc[0] for c in same if len(table) and table[c].nunique() == 1}
+    heading = "  ".join([title, *(f"{name}: {value}" for name, value in shared.items())])
+    notes = [n for n in dict.fromkeys(table["note"]) if n] if "note" in table else []
+    everywhere = [n for n in notes if (table["note"] == n).all()]
+    captions = [text for column, text in _CAPTIONS.items() if column in table]
+    drawn = Table(title=heading, caption="\n".join([*captions, *everywhere]))
+    shown = printable(table.drop(columns=[*shared, *(["note"] if everywhere else [])]))
+    text = ("data", "target", "prompts", "against", "note", "resampled")
+    for name in shown:
+        number = name not in text
+        drawn.add_column(
+            str(name).replace("_", "\n"),
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
+        )
+    for _, row in shown.iterrows():
+        drawn.add_row(*(str(value).replace(" [", "\n[") for value in row))
+    return drawn
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table in Markdown."""
+    shown = printable(table)
+    cells = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    return "".join("| " + " | ".join(c.replace("|", r"\|") for c in row) + " |\n" for row in cells)
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Return a table in LaTeX; it needs the package booktabs."""
+    shown = printable(table).replace({"<0.001": "$<$0.001"})
+    special = {c: rf"\{c}" for c in "&%#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
+    escaped = [
+        [v if v.startswith("$<$") else "".join(special.get(c, c) for c in v) for v in row]
+        for row in [list(shown.columns), *shown.to_numpy().tolist()]
+    ]
+    columns = "l" * len(shown.columns)
+    # A cell in braces: LaTeX would read "[" behind "\\" as a length.
+    lines = [" & ".join(f"{{{v}}}" if v.startswith("[") else v for v in row) for row in escaped]
+    body = "\n".join(f"{line} \\\\" for line in lines[1:])
+    return (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{lines[0]} \\\\\n\\midrule\n{body}\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the record of an evaluation: command, versions, and ``data`` to be filled.
+
+    Args:
+        args: Arguments of the command; None takes the process's own.
+    """
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]] if args is None else ["evaluate.py", *args]
+    return {"command": command, "versions": versions(), "resamples": RESAMPLES, "data": {}}
+
+
+def save(
+    folder: Path,
+    name: str,
+    tables: Comparison,
+    scores: pd.DataFrame,
+    thumbnails: pd.DataFrame,
+    record: Mapping[str, Any],
+) -> None:
+    """Write an evaluation up to and with one data set.
+
+    Args:
+        folder: Gets ``results`` and ``differences`` as csv, json, md and tex, and
+            ``evaluation.json``.
+        name: Name of the data set; its folder gets ``scores.parquet`` and ``thumbnails.parquet``.
+        tables: Tables of all data sets so far.
+        scores: Scores per picture of this one.
+        thumbnails: Its thumbnails.
+        record: See :func:`start_record`.
+    """
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    _save_parquet(folder / name / SCORES, scores)
+    _save_parquet(folder / name / THUMBNAILS, thumbnails)
+    for kind, table in ((RESULTS, tables.results), (DIFFERENCES, tables.differences)):
+        write_text(folder / f"{kind}.csv", table.to_csv(index=False))
+        write_json(folder / f"{kind}.json", _records(table))
+        write_text(folder / f"{kind}.md", markdown(table))
+        write_text(folder / f"{kind}.tex", latex(table))
+    write_json(folder / RECORD, record)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows for JSON, which has no NaN."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _save_parquet(path: Path, table: pd.DataFrame) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    table.to_parquet(unfinished, index=False)
+    os.replace(unfinished, path)
+
+
+def load_table(path: Path) -> pd.DataFrame:
+    """Read a table that :func:`save` wrote as JSON.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table; make it with evaluate.py --out FOLDER")
+    table = pd.DataFrame(json.loads(path.read_text()))
+    text = {"data", "target", "prompts", "against", "resampled", "note"}
+    numbers = [c for c in table.columns if c not in text]
+    return table.astype({c: float for c in numbers if c != "n"})
+
+
+def stems(paths: Iterable[str]) -> dict[str, str]:
+    """Return the names of data sets by their recipes.
+
+    Raises:
+        ValueError: If two recipes share a name.
+    """
+    found = {str(path): Path(path).stem for path in paths}
+    names = list(found.values())
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two recipes are named {twice[0]!r}; rename one: results go by that name")
+    return found

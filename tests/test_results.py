@@ -1,0 +1,77 @@
+"""Result tables in every form: the numbers are the same, and special characters are harmless."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from clipiqa_plus.comparison import NOTHING, compare_sources
+from clipiqa_plus.results import latex, load_table, markdown, printable, render, save, start_record
+from tests.test_comparison import scored
+
+TABLE = pd.DataFrame(
+    {
+        "data": ["a_b", "100%"],
+        "prompts": ["zero_shot", "runs/x|y.safetensors"],
+        "SRCC": [0.12345, np.nan],
+        "SRCC_low": [0.1, np.nan],
+        "SRCC_high": [0.2, np.nan],
+        "p_holm": [0.0004, 0.25],
+        "n": [30, 2],
+        "note": ["", "2 pictures: no correlation"],
+    }
+)
+
+
+def test_numbers_stand_with_their_interval() -> None:
+    shown = printable(TABLE)
+    assert shown["SRCC"].tolist() == ["0.123 [0.100, 0.200]", "-"]
+    assert shown["p_holm"].tolist() == ["<0.001", "0.250"]
+    assert shown["n"].tolist() == ["30", "2"]
+    assert "note" not in printable(TABLE[:1])
+    signed = printable(pd.DataFrame({"dSRCC": [0.1], "dSRCC_low": [-0.05], "dSRCC_high": [0.2]}))
+    assert signed["dSRCC"].tolist() == ["+0.100 [-0.050, +0.200]"]
+
+
+def test_markdown_is_one_cell_per_column() -> None:
+    lines = markdown(TABLE).splitlines()
+    assert lines[0] == "| data | prompts | SRCC | p_holm | n | note |"
+    assert lines[2] == r"| a_b | zero_shot | 0.123 [0.100, 0.200] | <0.001 | 30 |  |"
+    assert r"runs/x\|y.safetensors" in lines[3]
+
+
+def test_latex_is_escaped() -> None:
+    lines = latex(TABLE).splitlines()
+    assert lines[0] == r"\begin{tabular}{llllll}"
+    assert lines[2] == r"data & prompts & SRCC & p\_holm & n & note \\"
+    assert lines[4] == r"a\_b & zero\_shot & 0.123 [0.100, 0.200] & $<$0.001 & 30 &  \\"
+    assert lines[5].startswith(r"100\% & runs/x|y.safetensors & - &")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_terminal_shows_numbers_and_notes(width: int) -> None:
+    console = Console(width=width, file=io.StringIO())
+    console.print(render(TABLE))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[0.100, 0.200]" in printed
+    assert "2 pictures: no" in printed  # the rest may stand on the next line
+
+
+def test_saved_tables_come_back(tmp_path) -> None:
+    scores = scored(contents=4)
+    tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a"]))
+    thumbnails = pd.DataFrame({"id": [0], "jpeg": [b"x"]})
+    save(tmp_path, "mine", tables, scores, thumbnails, start_record([]))
+    assert "NaN" not in (tmp_path / "results.json").read_text()
+    for name, table in zip(("results", "differences"), tables, strict=True):
+        loaded = load_table(tmp_path / f"{name}.json")
+        pd.testing.assert_frame_equal(loaded, table, check_dtype=False)
+        read = pd.read_csv(tmp_path / f"{name}.csv")
+        assert read.columns.tolist() == table.columns.tolist()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/scores.parquet"), scores)
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        load_table(tmp_path / "none.json")
