@@ -71,7 +71,7 @@ class TrainCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.order_seed", compute_fn=int)
         parser.add_lightning_class_args(FeatureCache, "features")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.filename": "{epoch}"})
+        parser.set_defaults({"checkpoint.filename": "{epoch}"})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Claim the run folder and let loggers, checkpoints and the record write there."""
@@ -87,7 +87,7 @@ class TrainCLI(LightningCLI):
             recipe,
             self.config.seed_everything,
         )
-        callbacks = [*(given.callbacks or []), record]
+        callbacks = [*(given.callbacks or []), record, _keep_last(config.checkpoint.dirpath)]
         if given.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
         loggers = _loggers(given.logger, folder, config.wandb)
@@ -96,6 +96,16 @@ class TrainCLI(LightningCLI):
         return super().instantiate_trainer(
             default_root_dir=folder, logger=loggers, callbacks=callbacks, **kwargs
         )
+
+
+def _keep_last(folder: str) -> ModelCheckpoint:
+    """Save last.ckpt after every epoch, for resuming.
+
+    Lightning's own ``save_last`` follows the monitored metric: its last.ckpt is the last *best*.
+    """
+    return ModelCheckpoint(
+        folder, "last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
+    )
 
 
 def _loggers(given: Any, folder: Path, wandb_project: str | None) -> Any:

@@ -90,6 +90,15 @@ def test_a_run_leaves_everything_behind(recipe: Path) -> None:
     assert logged["val/SRCC"].notna().sum() == 4
     checkpoint = folder / "checkpoints/last.ckpt"
     assert checkpoint.stat().st_size < 200_000
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 12
+
+
+def test_last_checkpoint_is_the_last_whatever_is_monitored(recipe: Path) -> None:
+    # The number of the epoch is best, as "min", after the first one.
+    run(recipe, "--checkpoint.monitor=epoch", "--checkpoint.mode=min")
+    folder = recipe.parent / "run/checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["epoch=0.ckpt", "last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 3
 
 
 def test_the_resolved_config_runs_again_to_the_same_prompts(recipe: Path) -> None:
