@@ -196,18 +196,19 @@ def test_mendable_errors_are_one_message(recipe: Path) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_two_processes_train_and_validate_as_one(recipe: Path) -> None:
-    """DDP over gloo: 5 validation pictures in batches of 2 do not divide by 2 processes."""
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_train_and_validate_as_one(recipe: Path, processes: int) -> None:
+    """DDP over gloo: 4 test pictures in batches of 2, 5 validation pictures, do not divide."""
     folder = recipe.parent / "ddp"
     command = [sys.executable, "train.py", f"--config={recipe}", f"--run={folder}"]
-    command += ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    command += [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads((folder / "run.json").read_text())
-    assert facts["world_size"] == 2
+    assert facts["world_size"] == processes
     distributed = json.loads((folder / "metrics.json").read_text())
-    # One process validates and tests the prompts that two processes learned.
+    # One process validates the prompts that several processes learned.
     alone = run(
         recipe, f"--model.prompts.file={folder / 'prompts.safetensors'}", "--trainer.max_epochs=0"
     )
@@ -215,4 +216,3 @@ def test_two_processes_train_and_validate_as_one(recipe: Path) -> None:
     for name in ("val/SRCC", "val/PLCC"):
         # Logged values are float32, and the features are of other batch compositions.
         assert validated[name] == pytest.approx(distributed[name], abs=1e-5)
-    assert alone.trainer.callback_metrics
