@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from clipiqa_plus.evaluation import COLUMNS, compare, score
+from clipiqa_plus.comparison import compare
+from clipiqa_plus.evaluation import score
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.recipes import data_of, read_recipe
+from clipiqa_plus.statistics import over_splits, wilcoxon
 from clipiqa_plus.training import TrainCLI
 
 LEARNED = "learned"
@@ -48,7 +50,7 @@ def repeated(
 
     Returns:
         One row per split, target and source, with the numbers of
-        :data:`~clipiqa_plus.evaluation.COLUMNS`.
+        :data:`~clipiqa_plus.comparison.COLUMNS`.
 
     Raises:
         ValueError: If there are fewer than 2 repeats, or nothing to test.
@@ -72,14 +74,28 @@ def repeated(
 
 
 def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
-    """Return median, mean and standard deviation over the splits of :func:`repeated`.
+    """Summarise the table of :func:`repeated` over its splits.
 
-    The deviation is that of a sample (n - 1).
+    Returns:
+        One row per target and source: median, mean and standard deviation of SRCC and PLCC, the
+        number of splits, and the p-value of Wilcoxon's signed-rank test of SRCC against the first
+        source. A metric that does not exist in some split is summarised over none: NaN.
     """
-    groups = results.groupby(["target", "prompts"], sort=False)[list(COLUMNS)]
-    table = groups.agg(["median", "mean", "std"])
-    table.columns = [f"{name}_{what}" for name, what in table.columns]
-    return table.drop(columns=["n_mean", "n_std"]).reset_index()
+    rows = []
+    for target, group in results.groupby("target", sort=False):
+        first = group["prompts"].iloc[0]
+        values = {name: part for name, part in group.groupby("prompts", sort=False)}
+        for name, part in values.items():
+            row: dict[str, object] = {"target": target, "prompts": name, "splits": len(part)}
+            for metric in ("SRCC", "PLCC"):
+                known = part[metric].notna().all()
+                summary = over_splits(part[metric].tolist()) if known else None
+                for what in ("median", "mean", "std"):
+                    row[f"{metric}_{what}"] = getattr(summary, what, float("nan"))
+            if name != first:
+                row["p_wilcoxon"] = wilcoxon(values[first]["SRCC"].tolist(), part["SRCC"].tolist())
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _learn(

@@ -70,13 +70,26 @@ def test_each_split_is_learned_and_tested_on_its_own_parts(
 
 
 def test_numbers_over_splits_by_hand() -> None:
-    values = [0.1, 0.4, 0.6]
-    columns = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic")
-    rows = [{"target": "mos", "prompts": "a", "n": 5} | dict.fromkeys(columns, v) for v in values]
+    first, second = [0.1, 0.4, 0.6, 0.3, 0.2], [0.2, 0.6, 0.9, 0.7, 0.7]
+    rows = [
+        {"target": "mos", "prompts": name, "SRCC": value, "PLCC": value / 2}
+        for name, values in (("a", first), ("b", second))
+        for value in values
+    ]
+    one, two = over_repeats(pd.DataFrame(rows)).to_dict("records")
+    assert one["SRCC_median"] == 0.3
+    assert one["SRCC_mean"] == pytest.approx(1.6 / 5)
+    assert one["PLCC_std"] == pytest.approx(np.std(first, ddof=1) / 2)
+    assert one["splits"] == 5
+    # All five differences are of one sign: 2 of the 2^5 sign patterns are as extreme.
+    assert two["p_wilcoxon"] == pytest.approx(2 / 32)
+
+
+def test_a_metric_that_is_missing_in_a_split_is_not_summarised() -> None:
+    rows = [{"target": "mos", "prompts": "a", "SRCC": v, "PLCC": 0.5} for v in (0.1, float("nan"))]
     (found,) = over_repeats(pd.DataFrame(rows)).to_dict("records")
-    assert found["SRCC_median"] == 0.4
-    assert found["SRCC_mean"] == pytest.approx(1.1 / 3)
-    assert found["SRCC_std"] == pytest.approx(np.std(values, ddof=1))
+    assert np.isnan(found["SRCC_mean"])
+    assert found["PLCC_mean"] == 0.5
 
 
 def test_kind_of_split_follows_the_contents(recipes: tuple[Path, Path, Path]) -> None:
