@@ -1,4 +1,4 @@
-"""The command ``clipiqa``: looks into data sets, feature caches and prompt files."""
+"""The command ``clipiqa``: scores pictures; looks into data sets, caches and prompt files."""
 
 from __future__ import annotations
 
@@ -34,6 +34,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"clipiqa_plus {__version__}")
     topics = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    score = topics.add_parser("score", help="score pictures into a CSV, JSONL or Parquet file")
+    score.add_argument("paths", nargs="+", help="files, folders, globs, or - for a list on stdin")
+    score.add_argument("--preset", default="clipiqa", help="see 'clipiqa presets'")
+    score.add_argument("--prompts", help="prompt file, for presets with learned prompts")
+    score.add_argument("--backbone", help="name or weights file, in place of the preset's")
+    score.add_argument("--out", required=True, help="scores.csv, .jsonl or .parquet; resumed")
+    score.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    score.add_argument("--batch-size", type=int, default=16, help="most pictures at once")
+    score.add_argument("--workers", type=int, help="threads that decode (default: cores)")
+    score.add_argument("--overwrite", action="store_true", help="begin anew; do not resume")
+    score.set_defaults(run=_score)
+    presets = topics.add_parser("presets", help="ways to score, and what each of them fixes")
+    presets.set_defaults(run=_presets)
+
     data = topics.add_parser("data", help="benchmarks: list them, check a folder")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="all benchmarks: size, scale, split, source, terms")
@@ -56,12 +70,63 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     prune.set_defaults(run=_features_prune)
 
-    prompts = topics.add_parser("prompts", help="prompt files: show one")
+    report = topics.add_parser("report", help="the HTML page of an evaluation, made anew")
+    report.add_argument("folder", help="the --out of evaluate.py")
+    report.set_defaults(run=_report)
+
+    prompts = topics.add_parser("prompts", help="prompt files: show, import, export")
     actions = prompts.add_subparsers(required=True, metavar="ACTION")
     show = actions.add_parser("show", help="what a prompt file was learned on, and what it reached")
     show.add_argument("file", help="a prompts.safetensors")
     show.set_defaults(run=_prompts_show)
+    bring = actions.add_parser("import", help="prompts of pyiqa or of the official code, into ours")
+    bring.add_argument("file", help="a .pth")
+    bring.add_argument("--backbone", required=True, help="what they were learned on: RN50, ...")
+    bring.add_argument("--out", required=True, help="a .safetensors")
+    bring.set_defaults(run=_prompts_import)
+    export = actions.add_parser("export", help="into pyiqa's format")
+    export.add_argument("file", help="a prompts.safetensors")
+    export.add_argument("--backbone", help="name or weights file (default: as the file says)")
+    export.add_argument("--out", required=True, help="a .pth")
+    export.set_defaults(run=_prompts_export)
     return parser
+
+
+def _score(options: argparse.Namespace) -> int:
+    from clipiqa_plus.scorer import load
+    from clipiqa_plus.scores import score_files
+
+    scorer = load(options.preset, options.prompts, options.backbone, options.device)
+    done = score_files(
+        scorer,
+        options.paths,
+        options.out,
+        options.batch_size,
+        options.workers,
+        options.overwrite,
+        progress=True,
+    )
+    earlier = f", {done.earlier:,} of them before" if done.earlier else ""
+    print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
+    print(f"{done.scored:,} scores by {options.preset} in {options.out}")
+    if done.failed:
+        print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
+    return 1 if done.failed else 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from clipiqa_plus.presets import PRESETS
+
+    table = Table("preset", "what it is", "backbone", "positions", "size", "precision", "source")
+    for preset in PRESETS.values():
+        positions = "kept" if preset.pos_embedding else "dropped"
+        fixed = ("of the file", "of the file") if preset.learned else (preset.backbone, positions)
+        table.add_row(preset.name, preset.summary, *fixed, "own", preset.precision, preset.source)
+    Console().print(table)
+    return 0
 
 
 def _data_list(options: argparse.Namespace) -> int:
@@ -122,6 +187,13 @@ def _features_prune(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    from clipiqa_plus.report import write_report
+
+    print(write_report(options.folder))
+    return 0
+
+
 def _prompts_show(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -136,6 +208,28 @@ def _prompts_show(options: argparse.Namespace) -> int:
     for name, value in facts.items():
         table.add_row(name, str(value))
     Console().print(table)
+    return 0
+
+
+def _prompts_import(options: argparse.Namespace) -> int:
+    from clipiqa_plus.backbone import FrozenCLIP
+    from clipiqa_plus.prompt_files import save_prompts
+    from clipiqa_plus.prompt_imports import import_prompts, keeps_position
+
+    clip = FrozenCLIP.from_name(options.backbone, keeps_position(options.file))
+    prompts = import_prompts(options.file, clip)
+    print(save_prompts(options.out, prompts, clip, reduction="mean"))
+    return 0
+
+
+def _prompts_export(options: argparse.Namespace) -> int:
+    from clipiqa_plus.backbone import FrozenCLIP
+    from clipiqa_plus.prompt_files import load_prompts, read_prompts
+    from clipiqa_plus.prompt_imports import export_pyiqa
+
+    facts = read_prompts(options.file)[1]
+    clip = FrozenCLIP.from_name(options.backbone or facts["backbone"], facts["pos_embedding"])
+    print(export_pyiqa(options.out, load_prompts(options.file, clip), clip))
     return 0
 
 

@@ -95,15 +95,26 @@ class Scorer(nn.Module):
             ValueError: If a file is no picture, or shape, type or range do not fit.
         """
         if isinstance(pictures, Tensor) and pictures.ndim != 3:
-            return self._score(pictures)
+            return self.score_images(pictures)
         if not isinstance(pictures, list | tuple):
             pictures = [cast(Picture, pictures)]
         if not pictures:
             return self.text.new_empty(0, len(self.names))
         chunks = range(0, len(pictures), _CHUNK)
-        return torch.cat([self._score(_tensors(pictures[i : i + _CHUNK])) for i in chunks])
+        return torch.cat([self.score_images(_tensors(pictures[i : i + _CHUNK])) for i in chunks])
 
-    def _score(self, images: Tensor | list[Tensor]) -> Tensor:
+    def score_images(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Score pictures that are tensors, all at once.
+
+        Args:
+            images: [B, 3, H, W], or B pictures [3, H, W] of one type; RGB, uint8 or in [0, 1].
+
+        Returns:
+            float32 [B, T], see :meth:`forward`.
+
+        Raises:
+            ValueError: If shape, type or range do not fit.
+        """
         features = self.backbone.encode_image(images, self.differentiable)
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
             scores = pair_probability(features, self.text, self.backbone.logit_scale)
