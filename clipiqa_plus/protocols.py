@@ -84,7 +84,7 @@ def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for target, group in results.groupby("target", sort=False):
         first = group["prompts"].iloc[0]
-        values = {name: part for name, part in group.groupby("prompts", sort=False)}
+        values = dict(iter(group.groupby("prompts", sort=False)))
         for name, part in values.items():
             row: dict[str, object] = {"target": target, "prompts": name, "splits": len(part)}
             for metric in ("SRCC", "PLCC"):

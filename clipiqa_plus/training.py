@@ -87,7 +87,7 @@ class TrainCLI(LightningCLI):
             recipe,
             self.config.seed_everything,
         )
-        callbacks = [*(given.callbacks or []), record, _keep_last(config.checkpoint.dirpath)]
+        callbacks = [*(given.callbacks or []), record, LastCheckpoint(config.checkpoint.dirpath)]
         if given.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
         loggers = _loggers(given.logger, folder, config.wandb)
@@ -98,14 +98,17 @@ class TrainCLI(LightningCLI):
         )
 
 
-def _keep_last(folder: str) -> ModelCheckpoint:
-    """Save last.ckpt after every epoch, for resuming.
+class LastCheckpoint(ModelCheckpoint):
+    """Saves last.ckpt after every epoch, for resuming.
 
     Lightning's own ``save_last`` follows the monitored metric: its last.ckpt is the last *best*.
+
+    Args:
+        folder: Folder of the checkpoints.
     """
-    return ModelCheckpoint(
-        folder, "last", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 def _loggers(given: Any, folder: Path, wandb_project: str | None) -> Any:

@@ -101,6 +101,15 @@ def test_last_checkpoint_is_the_last_whatever_is_monitored(recipe: Path) -> None
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 3
 
 
+def test_recipe_without_a_monitor_keeps_the_last(recipe: Path) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    del content["checkpoint"]
+    recipe.write_text(yaml.safe_dump(content))
+    run(recipe)
+    path = recipe.parent / "run/checkpoints/last.ckpt"
+    assert torch.load(path, weights_only=True)["epoch"] == 3
+
+
 def test_the_resolved_config_runs_again_to_the_same_prompts(recipe: Path) -> None:
     run(recipe)
     folder = recipe.parent / "run"
