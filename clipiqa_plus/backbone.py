@@ -195,16 +195,19 @@ class FrozenCLIP(nn.Module):
         """Look up token embeddings: int64 [...] -> float32 [..., W]."""
         return self.clip.token_embedding(ids.to(self.device))
 
-    def encode_text(self, embeddings: Tensor, eot: Tensor) -> Tensor:
+    def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
         """Encode prompts given as token embeddings, differentiable in them alone.
 
         The sequence is cut right after the last end-of-text token. Under the causal mask no
         token sees what follows it, so this changes nothing but the rounding, and a prompt of 16
-        context tokens costs 21 positions instead of 77.
+        context tokens costs 21 positions instead of 77. For the same reason a beginning that all
+        prompts share is the same in every layer and is computed once.
 
         Args:
             embeddings: float32 [N, L, W], without positional embedding.
             eot: int64 [N], position of each prompt's end-of-text token.
+            shared: Number of leading positions, fewer than any ``eot``, that hold the same tokens
+                in all prompts. Their gradient arrives at the first prompt's embeddings.
 
         Returns:
             Unit features, float32 [N, D].
@@ -219,10 +222,16 @@ class FrozenCLIP(nn.Module):
                 f"a prompt has {length} tokens and the model takes "
                 f"{clip.positional_embedding.shape[0]}; use fewer context tokens or words"
             )
-        x = embeddings[:, :length] + clip.positional_embedding[:length]
-        for block in clip.transformer.resblocks:
-            x = _text_block(block, x)  # NLD
-        x = x[torch.arange(len(x), device=x.device), eot.to(x.device)]
+        x = embeddings[:, :length] + clip.positional_embedding[:length]  # [N, L, W]
+        last = eot.to(x.device)[:, None]
+        if shared:
+            x, mask, last = _merge_prompts(x, last, shared)
+        else:
+            mask = _additive(torch.ones(length, length, dtype=torch.bool, device=x.device).tril())
+        *blocks, final_block = clip.transformer.resblocks
+        for block in blocks:
+            x = _text_block(block, x, mask)
+        x = _text_block(final_block, x, mask, last).flatten(0, 1)  # [N, W]
         x = F.layer_norm(x, x.shape[-1:], clip.ln_final.weight, clip.ln_final.bias)
         return F.normalize(x @ clip.text_projection, dim=-1)
 
@@ -307,14 +316,58 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, L, C] -> [B, heads, L, C / heads]
 
 
-def _text_block(block: Any, x: Tensor) -> Tensor:
-    """One residual block of openai-clip's text transformer, on [N, L, W] and by fused attention."""
+def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay prompts of one beginning out as one sequence: the beginning, then each one's own rest.
+
+    Args:
+        x: [N, L, W].
+        last: int64 [N, 1], position of the last token of each prompt.
+        shared: Length of the beginning.
+
+    Returns:
+        The sequence [1, R, W], its additive mask [R, R], in which a rest sees the beginning and
+        itself, and the place of each last token in it, [1, N].
+    """
+    count, length = x.shape[:2]
+    sequence = torch.cat([x[0, :shared], x[:, shared:].flatten(0, 1)])[None]
+    order = torch.arange(length, device=x.device)
+    position = torch.cat([order[:shared], order[shared:].repeat(count)])
+    prompt = torch.arange(count, device=x.device).repeat_interleave(length - shared)
+    prompt = torch.cat([prompt.new_full((shared,), -1), prompt])
+    visible = (prompt == prompt[:, None]) | (prompt < 0)
+    mask = _additive(visible & (position <= position[:, None]))
+    offset = torch.arange(count, device=x.device) * (length - shared)
+    return sequence, mask, (offset + last[:, 0])[None]
+
+
+def _additive(visible: Tensor) -> Tensor:
+    """Turn what each row sees into the mask that is added to its attention logits."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -math.inf)
+
+
+def _text_block(block: Any, x: Tensor, mask: Tensor, last: Tensor | None = None) -> Tensor:
+    """One residual block of openai-clip's text transformer, by fused attention.
+
+    Args:
+        block: Block of openai-clip.
+        x: [B, R, W].
+        mask: Additive attention mask, [R, R].
+        last: int64 [B, K], the only rows that are wanted; None wants all.
+
+    Returns:
+        [B, R, W] or [B, K, W].
+    """
     attention = block.attn
     y = F.layer_norm(x, x.shape[-1:], block.ln_1.weight, block.ln_1.bias)
-    qkv = F.linear(y, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
-    query, keys, values = (_split_heads(t, attention.num_heads) for t in qkv)
-    y = F.scaled_dot_product_attention(query, keys, values, is_causal=True)
+    qkv = F.linear(y, attention.in_proj_weight, attention.in_proj_bias)
+    qkv = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    query, keys, values = qkv.unbind()  # [B, heads, R, W / heads] each
+    if last is not None:
+        x = x.take_along_dim(last[..., None], dim=1)
+        query = query.take_along_dim(last[:, None, :, None], dim=2)
+        mask = mask[last][:, None]  # [B, 1, K, R]
+    y = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     x = x + attention.out_proj(y.transpose(1, 2).flatten(2))
     y = F.layer_norm(x, x.shape[-1:], block.ln_2.weight, block.ln_2.bias)
-    y = block.mlp.c_fc(y)
-    return x + block.mlp.c_proj(y * torch.sigmoid(1.702 * y))  # QuickGELU
+    y = 1.702 * block.mlp.c_fc(y)
+    return x + block.mlp.c_proj(F.silu(y) / 1.702)  # QuickGELU: z * sigmoid(1.702 z)

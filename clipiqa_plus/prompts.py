@@ -72,8 +72,8 @@ class TextEncoder(Protocol):
     def token_embedding(self, ids: Tensor) -> Tensor:
         """int64 [...] -> float32 [..., W]."""
 
-    def encode_text(self, embeddings: Tensor, eot: Tensor) -> Tensor:
-        """float32 [N, L, W], int64 [N] -> unit features [N, D]."""
+    def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
+        """float32 [N, L, W], int64 [N], length of the common beginning -> unit [N, D]."""
 
 
 class PromptSource(nn.Module):
@@ -86,10 +86,13 @@ class PromptSource(nn.Module):
         pairs: The P pairs in words.
         ids: int64 [P, 2, L], token ids, padded with zeros.
         eot: int64 [P, 2], position of the end-of-text token.
+        shared: Number of leading tokens that all prompts have in common and that are computed
+            once for all; 0 where that is not worth it.
     """
 
     ids: Tensor
     eot: Tensor
+    shared: int = 0
 
     def __init__(self, pairs: Sequence[str | Sequence[str]], ids: Tensor, eot: Tensor) -> None:
         super().__init__()
@@ -117,7 +120,7 @@ class PromptSource(nn.Module):
             Unit text features, float32 [P, 2, D]; index 0 is the high-score prompt.
         """
         embeddings = self.embeddings(clip)
-        features = clip.encode_text(embeddings.flatten(0, 1), self.eot.flatten())
+        features = clip.encode_text(embeddings.flatten(0, 1), self.eot.flatten(), self.shared)
         return features.unflatten(0, (len(self.pairs), 2))
 
 
@@ -180,6 +183,9 @@ class ContextPrompts(PromptSource):
             raise ValueError(f"position {position!r}; choose middle, front or end")
         ids, eot = _pack([[_with_context(p, n_ctx, position) for p in pair] for pair in words])
         super().__init__(words, ids.clamp(min=0), eot)
+        if not class_specific:
+            same = (ids == ids[0, 0]).all(dim=0).all(dim=0)  # [L]
+            self.shared = min(int(same.cumprod(dim=0).sum()), int(eot.min()))
         self.n_ctx = n_ctx
         self.position: Position = position
         self.class_specific = class_specific

@@ -140,3 +140,12 @@ def test_a_pair_in_words_is_taken_as_it_is() -> None:
 def test_bad_layouts_are_refused(clip: FrozenCLIP, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ContextPrompts(clip, **arguments)
+
+
+def test_common_beginning_is_the_start_and_the_context_before_the_words(clip: FrozenCLIP) -> None:
+    pairs = ["quality", "brightness"]
+    assert ContextPrompts(clip, pairs).shared == 1 + 8
+    assert ContextPrompts(clip, pairs, position="front").shared == 1
+    assert ContextPrompts(clip, pairs, position="end", n_ctx=4).shared == 1 + 4
+    # Equal numbers are not enough: each prompt's own context tokens are learned apart.
+    assert ContextPrompts(clip, pairs, class_specific=True, init="X").shared == 0
