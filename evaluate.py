@@ -16,6 +16,7 @@ from clipiqa_plus.comparison import NOTHING, compare_sources
 from clipiqa_plus.evaluation import describe, load_sources, score, thumbnails
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.recipes import data_of, read_recipe
+from clipiqa_plus.report import write_report
 from clipiqa_plus.results import render, save, start_record, stems
 
 
@@ -50,7 +51,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
         record["data"][name] = describe(sources, data, options.part)
         save(out, name, tables, scores, shown, record)
     console.print(*(render(table, kind) for kind, table in tables._asdict().items() if len(table)))
-    console.print(f"saved: {out}")
+    console.print(f"saved: {out}, report: {write_report(out)}")
     return tables.results
 
 
