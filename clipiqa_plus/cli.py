@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from clipiqa_plus import __version__
 
@@ -78,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     actions = prompts.add_subparsers(required=True, metavar="ACTION")
     show = actions.add_parser("show", help="what a prompt file was learned on, and what it reached")
     show.add_argument("file", help="a prompts.safetensors")
+    show.add_argument("--backbone", help="name or file of the weights (default: as in the file)")
+    show.add_argument("--words", type=int, default=3, help="nearest words for each context token")
     show.set_defaults(run=_prompts_show)
     bring = actions.add_parser("import", help="prompts of pyiqa or of the official code, into ours")
     bring.add_argument("file", help="a .pth")
@@ -208,7 +211,36 @@ def _prompts_show(options: argparse.Namespace) -> int:
     for name, value in facts.items():
         table.add_row(name, str(value))
     Console().print(table)
+    _show_words(options, facts)
     return 0
+
+
+def _show_words(options: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Print nearest words and cosines, or why there are none."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from clipiqa_plus.backbone import FrozenCLIP
+    from clipiqa_plus.prompt_files import load_prompts
+    from clipiqa_plus.prompt_words import nearest_words, text_cosines
+
+    try:
+        name = options.backbone or facts["backbone"]
+        clip = FrozenCLIP.from_name(name, bool(facts["pos_embedding"]))
+        prompts = load_prompts(options.file, clip)
+    except (OSError, ValueError) as error:
+        if options.backbone:
+            raise
+        print(f"nearest words need the backbone's weights, name them with --backbone: {error}")
+        return
+    table = Table("context token", "nearest words (distance)", title="vocabulary")
+    for token, near in nearest_words(prompts, clip, options.words).items():
+        table.add_row(token, ", ".join(f"{n.word} ({n.distance:.3f})" for n in near))
+    Console().print(table)
+    table = Table("prompt", "cosine", title="learned and zero-shot text features")
+    for words, cosine in text_cosines(prompts, clip):
+        table.add_row(words, f"{cosine:.3f}")
+    Console().print(table)
 
 
 def _prompts_import(options: argparse.Namespace) -> int:

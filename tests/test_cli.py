@@ -58,8 +58,22 @@ def test_prompts_show(tmp_path: Path, clip: FrozenCLIP, capsys: pytest.CaptureFi
     printed = capsys.readouterr().out
     assert "16 x 32" in printed
     assert "mine" in printed
+    assert "nearest words need the backbone's weights" in printed  # no weights have such a name
+    assert main(["prompts", "show", str(path), "--backbone", "demo"]) == 1
+    assert "learned on" in capsys.readouterr().err
     assert main(["prompts", "show", str(tmp_path / "none.safetensors")]) == 1
     assert "no such prompt file" in capsys.readouterr().err
+
+
+def test_prompts_show_looks_into_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = FrozenCLIP.from_name("demo")
+    prompts = ContextPrompts(demo, n_ctx=2, init="sharp photo")
+    prompts.steps += 1
+    path = save_prompts(tmp_path / "p.safetensors", prompts, demo)
+    assert main(["prompts", "show", str(path), "--words", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "sharp (0.000)" in printed
+    assert "Good photo." in printed
 
 
 def test_features_commands(
