@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
-SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
+PICTURE_NAME = re.compile(
+    r"[^.].*\.(avif|bmp|gif|jfif|jp2|jpe?g|p[bgnp]m|png|tga|tiff?|webp)", re.IGNORECASE | re.DOTALL
 )
 """Of the files in a folder, those taken for pictures; a file that is named is always taken."""
 
@@ -52,8 +37,8 @@ def find_pictures(sources: Sequence[str]) -> Iterator[str]:
     """List pictures in a fixed order without holding more than one folder's names.
 
     Args:
-        sources: Files; folders, searched recursively for :data:`SUFFIXES` and without hidden
-            files, in the order of names; globs (``**`` crosses folders); or ``-`` for a list of
+        sources: Files; folders, searched recursively for :data:`PICTURE_NAME`, in the order of
+            names, without hidden folders; globs (``**`` crosses folders); or ``-`` for a list of
             files on standard input, one a line.
 
     Yields:
@@ -83,10 +68,8 @@ def _walk(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
     for name, is_folder in found:
-        if name.startswith("."):
-            continue
         path = os.path.join(folder, name)
-        if is_folder:
+        if is_folder and not name.startswith("."):
             yield from _walk(path)
-        elif os.path.splitext(name)[1].lower() in SUFFIXES:
+        elif not is_folder and PICTURE_NAME.fullmatch(name):
             yield path
