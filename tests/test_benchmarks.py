@@ -1,0 +1,72 @@
+"""The benchmarks of speed: they run, and both of their sides compute the same thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import peers
+
+    return peers
+
+
+def test_both_sides_compute_the_same(peers: ModuleType) -> None:
+    ours, peer = peers.make_pair(quick=True)
+    images = peers.pictures(3, 96, 64)
+    # fp32 through the toy's layers, folded and in another order.
+    tolerance = {"atol": 1e-5, "rtol": 1e-4}
+    features = ours.backbone.encode_image(images)
+    torch.testing.assert_close(features, peer.image_features(images), **tolerance)
+    torch.testing.assert_close(ours.text_features()[0], peer.text_features(), **tolerance)
+    torch.testing.assert_close(ours(images), peer(images), **tolerance)
+    assert (
+        float(features.std(dim=0).max()) > 1e-3
+    )  # pictures differ, so that equality says something
+
+
+def test_both_sides_have_the_same_gradient(peers: ModuleType) -> None:
+    ours, peer = peers.make_pair(quick=True)
+    images, mos = peers.pictures(3, 64, 64), torch.tensor([[0.1], [0.5], [0.9]])
+    for scores in (ours(images), peer(images)):
+        torch.nn.functional.mse_loss(scores, mos).backward()
+    assert float(peer.ctx.grad.abs().max()) > 1e-6
+    scale = float(peer.ctx.grad.abs().max())
+    torch.testing.assert_close(ours.prompts.ctx.grad, peer.ctx.grad, atol=1e-4 * scale, rtol=1e-4)
+
+
+def test_one_whole_rn50_agrees(peers: ModuleType) -> None:
+    ours, peer = peers.make_pair()
+    images = peers.pictures(2, 96, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), peer(images), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["text_pass", "inference", "training_step", "import_time"])
+def test_script_runs_and_writes_its_numbers(name: str, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    subprocess.run(
+        [sys.executable, f"benchmarks/{name}.py", "--quick", "--repeats", "2", "--json", result],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=300,
+    )
+    found = json.loads(result.read_text())
+    assert found["machine"]["torch"] == torch.__version__
+    for row in found["rows"]:
+        numbers = [value for value in row.values() if isinstance(value, int | float)]
+        assert numbers
+        assert all(number >= 0 for number in numbers)
