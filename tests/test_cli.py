@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.cli import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.features import FeatureStore
-from clipiqa_plus.prompt_files import save_prompts
+from clipiqa_plus.presets import PRESETS
+from clipiqa_plus.prompt_files import read_prompts, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
 
@@ -91,3 +94,39 @@ def test_features_commands(
     assert shard.exists()
     assert main(["features", "prune", "--dir", str(tmp_path)]) == 0
     assert not shard.exists()
+
+
+def test_presets_are_listed_with_what_they_fix(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["presets"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in PRESETS)
+    assert "RN50" in printed
+
+
+def test_score_and_its_errors(
+    tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = make_picture(tmp_path / "a.png"), tmp_path / "scores.jsonl"
+    assert main(["score", str(path), "--backbone", "demo", "--out", str(out)]) == 0
+    assert f"1 scores by clipiqa in {out}" in capsys.readouterr().out
+    row = json.loads(out.read_text())
+    assert (row["image"], row["preset"], row["backbone"]) == (str(path), "clipiqa", "demo")
+    assert main(["score", str(path), "--preset", "best", "--out", str(out)]) == 1
+    assert capsys.readouterr().err.startswith("clipiqa: unknown preset 'best'; choose from")
+
+
+@pytest.mark.parametrize("pos_embedding", [False, True])
+def test_prompts_to_pyiqa_and_back(tmp_path: Path, pos_embedding: bool) -> None:
+    demo = FrozenCLIP.from_name("demo", pos_embedding)
+    prompts = ContextPrompts(demo, class_specific=True)
+    prompts.steps += 1
+    ours = save_prompts(tmp_path / "p.safetensors", prompts, demo)
+    theirs, again = str(tmp_path / "p.pth"), tmp_path / "again.safetensors"
+    assert main(["prompts", "export", str(ours), "--out", theirs]) == 0
+    assert main(["prompts", "import", theirs, "--backbone", "demo", "--out", str(again)]) == 0
+    tensors, facts = read_prompts(again)
+    assert torch.equal(tensors["ctx"], prompts.ctx.detach())
+    assert (facts["pos_embedding"], facts["backbone"]) == (pos_embedding, "demo")
