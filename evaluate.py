@@ -13,7 +13,8 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from clipiqa_plus.comparison import NOTHING, compare_sources
-from clipiqa_plus.evaluation import describe, load_sources, score, thumbnails
+from clipiqa_plus.entry import run_entry
+from clipiqa_plus.evaluation import describe, load_sources, score, thumbnails, zero_shot_options
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.recipes import data_of, read_recipe
 from clipiqa_plus.report import write_report
@@ -37,14 +38,8 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     tables, record = NOTHING, start_record(args)
     for path, name in stems(options.data).items():
         recipe = read_recipe(path)
-        model, data = recipe.get("model", {}), data_of(recipe, path)
-        sources = load_sources(
-            options.prompts,
-            backbone=options.backbone,
-            fallback=model.get("backbone"),
-            pos_embedding=model.get("pos_embedding", False),
-            pairs=model.get("prompts", {}).get("pairs", ["quality"]),
-        )
+        data, fixed = data_of(recipe, path), zero_shot_options(recipe)
+        sources = load_sources(options.prompts, options.backbone, **fixed)
         scores = score(sources, data, options.part, options.device, cache)
         shown = thumbnails(data, scores, options.prompts, options.thumbnails)
         tables = tables.add(name, compare_sources(scores, options.prompts))
@@ -56,4 +51,4 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    run_entry(main)

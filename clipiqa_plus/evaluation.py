@@ -31,6 +31,7 @@ __all__ = [
     "load_sources",
     "score",
     "thumbnails",
+    "zero_shot_options",
 ]
 
 ZERO_SHOT = "zero_shot"
@@ -89,6 +90,16 @@ def load_sources(
             reduction = facts["reduction"]
         sources[spec] = CLIPIQAPlus(clip(name, keep), prompts=config, reduction=reduction).eval()
     return sources
+
+
+def zero_shot_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe's model section says of zero-shot: options of :func:`load_sources`."""
+    model = recipe.get("model") or {}
+    return {
+        "fallback": model.get("backbone"),
+        "pos_embedding": model.get("pos_embedding", False),
+        "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
+    }
 
 
 def score(

@@ -73,9 +73,13 @@ def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, f
 
 def _vocabulary() -> list[str]:
     """Words by token id, without the two marks of start and end, which come last."""
-    decoder = import_clip().clip._tokenizer.decoder
-    tokens = [decoder[i] for i in range(len(decoder) - 2)]
-    return [t.removesuffix("</w>") if t.endswith("</w>") else f"{t}-" for t in tokens]
+    tokenizer = import_clip().clip._tokenizer
+    tokens = [tokenizer.decoder[i] for i in range(len(tokenizer.decoder) - 2)]
+    words = []
+    for token in tokens:
+        letters = bytes(tokenizer.byte_decoder[c] for c in token.removesuffix("</w>"))
+        words.append(letters.decode(errors="replace") + ("" if token.endswith("</w>") else "-"))
+    return words
 
 
 def _names(prompts: ContextPrompts) -> list[str]:
