@@ -21,6 +21,8 @@ from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompt_files import read_prompts
+from clipiqa_plus.prompt_words import nearest_words, text_cosines
+from clipiqa_plus.prompts import ContextPrompts
 
 __all__ = [
     "COLUMNS",
@@ -225,9 +227,20 @@ def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str)
                 **source.backbone.describe(),
                 "pairs": [list(pair) for pair in source.prompts.pairs],
                 "file_sha256": None if name == ZERO_SHOT else _sha256(name),
+                **_inside(source),
             }
             for name, source in sources.items()
         },
+    }
+
+
+def _inside(source: CLIPIQAPlus) -> dict[str, Any]:
+    """What learned prompts look like; nothing for fixed words."""
+    if not isinstance(source.prompts, ContextPrompts):
+        return {}
+    return {
+        "nearest_words": nearest_words(source.prompts, source.backbone),
+        "text_cosines": text_cosines(source.prompts, source.backbone),
     }
 
 

@@ -127,7 +127,9 @@ def test_command_line_prints_and_saves(
     assert sources["zero_shot"]["weights_sha256"] == sources[str(prompt_file)]["weights_sha256"]
     digest = hashlib.sha256(prompt_file.read_bytes()).hexdigest()
     assert sources[str(prompt_file)]["file_sha256"] == digest
+    assert len(sources[str(prompt_file)]["nearest_words"]) == 16
     assert len(pd.read_parquet(out / "mine/thumbnails.parquet")) == 3
+    assert "context token" in (out / "report.html").read_text()
 
 
 def test_thumbnails_begin_with_what_moved_most(table: Path) -> None:

@@ -82,6 +82,7 @@ def evaluation(folder: Path, scores: pd.DataFrame, sources: list[str] = SOURCES)
         "pairs": [["Good photo.", "Bad photo."]],
         "file_sha256": None,
     }
+    inside = {"nearest_words": {"c1": [["<i>", 0.25]]}, "text_cosines": [["Good photo.", 0.5]]}
     record["data"]["mine"] = {
         "dataset": "Mine",
         "part": "test",
@@ -90,7 +91,7 @@ def evaluation(folder: Path, scores: pd.DataFrame, sources: list[str] = SOURCES)
         "split_sha256": "b2" * 32,
         "mos_range": [1, 5],
         "resize": None,
-        "sources": dict.fromkeys(sources, about),
+        "sources": dict.fromkeys(sources, about) | {"a": {**about, **inside}},
     }
     save(folder, "mine", tables, scores, thumbnails, record)
     return folder
@@ -171,6 +172,8 @@ def test_pictures_and_charts_say_what_they_show(page: Page) -> None:
     assert len(charts) == 2 * len(SOURCES)
     assert all("SRCC" in str(a["aria-label"]) for a in charts[::2])
     assert "my recipe.yaml" in page.text
+    assert page.tables[-1][1] == ["c1", "<i> (0.250)"]
+    assert "Good photo. 0.500." in page.text
     assert "b2" * 32 in page.text
 
 
