@@ -51,8 +51,9 @@ class CLIPIQAScore(Metric):
         if not data_range > 0:
             raise ValueError(f"data_range is {data_range}; give the value of white, 1.0 or 255")
         self.data_range = data_range
-        # The metric decides its device by its own to(), as metrics do.
-        self.scorer = load(preset, prompts, backbone, device="cpu")
+        # A metric begins on the CPU and moves by its own to(); a shared backbone stays in place.
+        device = backbone.device if isinstance(backbone, FrozenCLIP) else "cpu"
+        self.scorer = load(preset, prompts, backbone, device)
         self.add_state("scores", [], dist_reduce_fx="cat")
 
     def update(self, images: Tensor) -> None:

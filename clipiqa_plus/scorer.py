@@ -138,7 +138,7 @@ def load(
             code's.
         backbone: In place of the preset's or the prompt file's: a name, the path of a weights
             file, or a FrozenCLIP to share.
-        device: Where to compute; None takes the GPU if there is one.
+        device: Where to compute; None takes the GPU if there is one, or where a FrozenCLIP is.
         differentiable: Let gradients flow to the pictures.
 
     Raises:
@@ -155,14 +155,15 @@ def load(
                 f"preset {preset} takes pos_embedding={wanted[0]}, precision={wanted[1]}; the "
                 f"backbone has pos_embedding={clip.pos_embedding}, precision={clip.precision}"
             )
+        device = device or clip.device
     else:
         if backbone is None and name is None:
             raise ValueError(f"{prompts} does not name the backbone it was learned on: give it")
         clip = FrozenCLIP.from_name(backbone or str(name), pos_embedding, chosen.precision)
-    model = CLIPIQAPlus(clip, prompts=config, reduction=reduction)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = CLIPIQAPlus(clip, prompts=config, reduction=reduction).to(device)
     digest = None if prompts is None else sha256_of(Path(prompts))
-    scorer = Scorer(model, preset, digest, differentiable)
-    return scorer.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return Scorer(model, preset, digest, differentiable).eval()
 
 
 def score(
