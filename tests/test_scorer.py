@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,12 @@ def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def rn50() -> tuple[Any, FrozenCLIP]:
+def rn50() -> Iterator[tuple[Any, FrozenCLIP]]:
     reference = random_clip("RN50", seed=3)
-    return reference, FrozenCLIP(deepcopy(reference), "RN50", "0" * 64)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine threads that wait for each other cost minutes
+    yield reference, FrozenCLIP(deepcopy(reference), "RN50", "0" * 64)
+    torch.set_num_threads(threads)
 
 
 def test_clipiqa_on_rn50_equals_openai_clip(rn50: tuple[Any, FrozenCLIP]) -> None:
