@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--prompts", help="prompt file, for presets with learned prompts")
     score.add_argument("--backbone", help="name or weights file, in place of the preset's")
     score.add_argument("--out", required=True, help="scores.csv, .jsonl or .parquet; resumed")
+    score.add_argument("--html", help="also a page of the best and the worst pictures")
     score.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
     score.add_argument("--batch-size", type=int, default=16, help="most pictures at once")
     score.add_argument("--workers", type=int, help="threads that decode (default: cores)")
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _score(options: argparse.Namespace) -> int:
     from clipiqa_plus.scorer import load
-    from clipiqa_plus.scores import score_files
+    from clipiqa_plus.scores import score_files, write_gallery
 
     scorer = load(options.preset, options.prompts, options.backbone, options.device)
     done = score_files(
@@ -112,6 +113,8 @@ def _score(options: argparse.Namespace) -> int:
     earlier = f", {done.earlier:,} of them before" if done.earlier else ""
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
     print(f"{done.scored:,} scores by {options.preset} in {options.out}")
+    if options.html and done.scored:
+        print(write_gallery(options.html, options.out, scorer.names, scorer.settings))
     if done.failed:
         print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
     return 1 if done.failed else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import multiprocessing
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.cli import main
 from clipiqa_plus.prompts import PAIRS
 from clipiqa_plus.scorer import Scorer, load
-from clipiqa_plus.scores import score_files
+from clipiqa_plus.scores import score_files, write_gallery
 from clipiqa_plus.scores.inputs import find_pictures
 from tests.scores_child import run
 
@@ -212,3 +214,22 @@ def test_a_picture_added_at_the_end_is_scored(
     done = score_files(scorer, [str(folder)], tmp_path / "s.jsonl")
     assert (done.scored, done.earlier) == (12, 11)
     assert len(read(tmp_path / "s.jsonl")) == 12
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_gallery_shows_the_best_and_the_worst_first(
+    folder: Path, scorer: Scorer, tmp_path: Path, suffix: str
+) -> None:
+    (folder / "00.png").rename(folder / "<b>0.png")
+    out = tmp_path / f"s{suffix}"
+    score_files(scorer, [str(folder)], out)
+    page = write_gallery(tmp_path / "g.html", out, scorer.names, scorer.settings, most=4)
+    text = page.read_text()
+    captions = re.findall(r"<b>([\d.]+)</b> (.*)</figcaption>", text)
+    table = read(out).sort_values("score")
+    shown = [*table["image"][::-1][:4], *table["image"][:4]]
+    assert [html.unescape(name) for _, name in captions] == shown
+    assert text.count("data:image/jpeg;base64,") == 8
+    assert "<b>0.png" not in text
+    assert "scored by clipiqa" in text
+    assert "http" not in text  # it needs no network
