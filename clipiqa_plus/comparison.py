@@ -24,9 +24,12 @@ from clipiqa_plus.statistics import (
     compare_paired,
     holm,
     interval,
+    wilcoxon,
     williams,
 )
 
+WITHIN_CONTENT = "within_content"
+"""Column that marks scores which compare only within one content, as PIQ23's."""
 FEW_UNITS = 20
 """Below so many pictures or contents an interval is called rough."""
 
@@ -133,7 +136,10 @@ def compare_sources(
     """
     results, differences = [], []
     for target, group in scores.groupby("target", sort=False):
-        found, against = _compare_target(group, list(sources), resamples)
+        if WITHIN_CONTENT in scores:
+            found, against = _compare_within(group, list(sources))
+        else:
+            found, against = _compare_target(group, list(sources), resamples)
         results += [{"target": target, **row} for row in found]
         differences += [{"target": target, **row} for row in against]
     return Comparison(
@@ -171,6 +177,35 @@ def _compare_target(
         )
         pair = {sources[i]: predictions[i] for i in (0, index)}
         row |= {"n": len(mos), "resampled": units.text, "note": _note(units, pair, mos)}
+        differences.append(row)
+    return results, differences
+
+
+def _compare_within(
+    scores: pd.DataFrame, sources: list[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Medians over contents, and Wilcoxon's signed-rank test over them in place of resampling."""
+    metrics = [name for name in COLUMNS if name != "n"]
+    of_content = {
+        source: pd.DataFrame(
+            [correlations(g[source], g["mos"]) for _, g in scores.groupby("content", sort=False)]
+        )
+        for source in sources
+    }
+    count = scores["content"].nunique()
+    shared = {"n": len(scores), "resampled": "", "note": f"median over {count} contents"}
+    results = [
+        {"prompts": source, **table[metrics].median().to_dict(), **shared}
+        for source, table in of_content.items()
+    ]
+    differences = []
+    for source in sources[1:]:
+        row: dict[str, Any] = {"prompts": source, "against": sources[0], **shared}
+        for metric in ("SRCC", "PLCC"):
+            pair = pd.concat([of_content[s][metric] for s in (sources[0], source)], axis=1).dropna()
+            first, second = (pair.iloc[:, i].to_numpy() for i in (0, 1))
+            row[f"d{metric}"] = float(np.median(second - first)) if len(pair) else np.nan
+            row[f"p_{metric}"] = wilcoxon(first, second)
         differences.append(row)
     return results, differences
 

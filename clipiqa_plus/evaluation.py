@@ -16,7 +16,7 @@ from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.backbone import FrozenCLIP
-from clipiqa_plus.comparison import COLUMNS, compare, correlations, rank_errors
+from clipiqa_plus.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations, rank_errors
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
@@ -46,6 +46,7 @@ def load_sources(
     fallback: str | None = None,
     pos_embedding: bool = False,
     pairs: Sequence[str | list[str]] = ("quality",),
+    reduction: Reduction | None = None,
 ) -> dict[str, CLIPIQAPlus]:
     """Load prompt sources to compare.
 
@@ -56,7 +57,9 @@ def load_sources(
         fallback: Backbone of zero-shot if neither is there.
         pos_embedding: For zero-shot without prompt files: keep the positional embedding of a
             ResNet's attention pool.
-        pairs: Antonym pairs of zero-shot; one gives one score, several one score for each target.
+        pairs: Antonym pairs of zero-shot.
+        reduction: Of zero-shot: ``mean``, or ``none``: one score for each target. None takes the
+            latter for several pairs.
 
     Returns:
         The sources by name. Sources of one backbone share it.
@@ -85,12 +88,13 @@ def load_sources(
                 raise ValueError("zero-shot needs a backbone: name one, such as RN50")
             keep = bool(first.get("pos_embedding", pos_embedding))
             config = PromptConfig(mode="zero_shot", pairs=list(pairs))
-            reduction: Reduction = "mean" if len(pairs) == 1 else "none"
+            one: Reduction = "mean" if len(pairs) == 1 else "none"
+            reduced = reduction or one
         else:
             name, keep = backbone or facts["backbone"], facts["pos_embedding"]
             config = PromptConfig(file=spec)
-            reduction = facts["reduction"]
-        sources[spec] = CLIPIQAPlus(clip(name, keep), prompts=config, reduction=reduction).eval()
+            reduced = facts["reduction"]
+        sources[spec] = CLIPIQAPlus(clip(name, keep), prompts=config, reduction=reduced).eval()
     return sources
 
 
@@ -101,6 +105,8 @@ def zero_shot_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
         "fallback": model.get("backbone"),
         "pos_embedding": model.get("pos_embedding", False),
         "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
+        # A regressor is learned: without one, zero-shot takes the mean of the pairs.
+        "reduction": "none" if model.get("reduction") == "none" else "mean",
     }
 
 
@@ -177,6 +183,8 @@ def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -
         frame["mos_raw"] = data.mos_raw[rows, index].numpy()
         for name, values in columns.items():
             frame[name] = values[:, index]
+        if getattr(data, "within_content", False):
+            frame[WITHIN_CONTENT] = True
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 

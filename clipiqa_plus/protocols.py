@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import torch
+from rich.table import Table
 
 from clipiqa_plus.comparison import compare
 from clipiqa_plus.evaluation import score
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.recipes import data_of, read_recipe
+from clipiqa_plus.recipes import data_of, find_recipe, read_recipe
+from clipiqa_plus.runs import write_text
 from clipiqa_plus.statistics import over_splits, wilcoxon
 from clipiqa_plus.training import TrainCLI
 
@@ -30,11 +32,10 @@ def repeated(
     recipe: Path,
     sources: Mapping[str, CLIPIQAPlus],
     repeats: int,
-    train: Path | None,
+    train: str | None,
     out: Path,
     device: str | torch.device = "cpu",
     cache: FeatureCache | None = None,
-    options: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Test prompt sources on the test parts of several random splits.
 
@@ -43,10 +44,9 @@ def repeated(
         sources: Prompt sources that are the same in every split, by name.
         repeats: Number of splits.
         train: Recipe by which context tokens are learned in each split; None learns none.
-        out: Folder for the runs, one per split.
+        out: Folder; gets ``repeats.csv``, ``over_repeats.csv`` and the runs, one per split.
         device: Where to compute.
         cache: Where features are kept; pictures are encoded once for all splits.
-        options: Further command-line options of the trainings.
 
     Returns:
         One row per split, target and source, with the numbers of
@@ -65,12 +65,16 @@ def repeated(
         data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat)
         compared = dict(sources)
         if train is not None:
-            compared[LEARNED] = _learn(train, recipe, kind, repeat, out, options)
+            compared[LEARNED] = _learn(find_recipe(train), recipe, kind, repeat, out)
         found = compare(score(compared, data, "test", device, cache), compared)
         found.insert(0, "repeat", repeat)
         found.insert(1, "split", kind)
         tables.append(found)
-    return pd.concat(tables, ignore_index=True)
+    results = pd.concat(tables, ignore_index=True)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "repeats.csv", results.to_csv(index=False))
+    write_text(out / "over_repeats.csv", over_repeats(results).to_csv(index=False))
+    return results
 
 
 def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
@@ -98,9 +102,28 @@ def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _learn(
-    train: Path, recipe: Path, kind: str, repeat: int, out: Path, options: Sequence[str]
-) -> CLIPIQAPlus:
+def render_repeats(name: str, results: pd.DataFrame) -> Table:
+    """Return the summary over splits as a table for the terminal.
+
+    Args:
+        name: Name of the data set.
+        results: What :func:`repeated` returned.
+    """
+    summary = over_repeats(results)
+    table = Table(title=f"{name}: test parts of random splits (by {results['split'].iloc[0]})")
+    for heading in ("target", "prompts", "splits", "SRCC", "median", "PLCC", "median", "Wilcoxon"):
+        table.add_column(heading)
+    for row in summary.to_dict("records"):
+        cells = [str(row["target"]), str(row["prompts"]), str(row["splits"])]
+        for metric in ("SRCC", "PLCC"):
+            cells.append(f"{row[f'{metric}_mean']:.4f} +- {row[f'{metric}_std']:.4f}")
+            cells.append(f"{row[f'{metric}_median']:.4f}")
+        p_value = row.get("p_wilcoxon", float("nan"))
+        table.add_row(*cells, f"p = {p_value:.3g}" if p_value == p_value else "")
+    return table
+
+
+def _learn(train: Path, recipe: Path, kind: str, repeat: int, out: Path) -> CLIPIQAPlus:
     cli = TrainCLI(
         train,
         [
@@ -110,7 +133,6 @@ def _learn(
             f"--data.init_args.repeat={repeat}",
             f"--run={out / f'repeat-{repeat}'}",
             "--overwrite=true",
-            *options,
         ],
     )
     cli.trainer.fit(cli.model, cli.datamodule)

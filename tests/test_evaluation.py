@@ -157,8 +157,12 @@ def test_bad_requests_are_refused(tmp_path: Path, prompt_file: Path) -> None:
         load_sources([str(prompt_file), str(prompt_file)])
     with pytest.raises(FileNotFoundError, match="no such recipe"):
         evaluate.main(["--data", str(tmp_path / "none.yaml")])
+    (tmp_path / "other").mkdir()
+    twins = [tmp_path / "a.yaml", tmp_path / "other/a.yaml"]
+    for twin in twins:
+        twin.write_text("data: {}")
     with pytest.raises(ValueError, match="two recipes are named 'a'"):
-        evaluate.main(["--data", "a.yaml", "other/a.yaml"])
+        evaluate.main(["--data", *map(str, twins)])
 
 
 def test_recipe_with_a_wrong_option_is_named(tmp_path: Path) -> None:
@@ -168,3 +172,19 @@ def test_recipe_with_a_wrong_option_is_named(tmp_path: Path) -> None:
     recipe.write_text(yaml.safe_dump({"model": {"backbone": "demo"}, "data": data}))
     with pytest.raises(ValueError, match=r"wrong\.yaml: data section: (?s:.*)batchsize"):
         evaluate.main(["--data", str(recipe)])
+
+
+def test_scores_within_contents_are_compared_within_them(clip: FrozenCLIP) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"content": np.repeat(["a", "b", "c", "d", "e"], 8), "target": "mos"})
+    frame["mos"] = rng.uniform(size=40)
+    # Good within each content; an offset per content ruins what is pooled.
+    offset = np.repeat([0.0, 5.0, -3.0, 9.0, 2.0], 8)
+    frame["one"] = frame["mos"] + offset
+    frame["two"] = -frame["mos"] + offset
+    frame["within_content"] = True
+    results, differences = compare_sources(frame, ["one", "two"])
+    assert results["SRCC"].tolist() == pytest.approx([1, -1])
+    assert results["note"].tolist() == ["median over 5 contents"] * 2
+    assert differences["dSRCC"].tolist() == pytest.approx([-2])
+    assert differences["p_SRCC"].tolist() == pytest.approx([2 / 32])  # all 5 signs alike

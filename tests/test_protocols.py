@@ -11,6 +11,7 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
+import evaluate
 from clipiqa_plus.evaluation import load_sources
 from clipiqa_plus.protocols import over_repeats, repeated, split_kind
 from clipiqa_plus.recipes import data_of, read_recipe
@@ -53,12 +54,13 @@ def test_each_split_is_learned_and_tested_on_its_own_parts(
 ) -> None:
     train, recipe, weights = recipes
     sources = load_sources(["zero_shot"], backbone=str(weights))
-    results = repeated(recipe, sources, 3, train, tmp_path / "out")
+    results = repeated(recipe, sources, 3, str(train), tmp_path / "out")
     assert results["prompts"].tolist() == ["zero_shot", "learned"] * 3
     assert results["n"].tolist() == [8] * 6
     assert set(results["split"]) == {"content"}
     splits = [(tmp_path / f"out/repeat-{r}/split.json").read_text() for r in range(3)]
     assert len(set(splits)) == 3
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out/repeats.csv"), results)
     for repeat in range(3):
         data = data_of(read_recipe(recipe), recipe, split="content", repeat=repeat)
         data.setup()
@@ -108,3 +110,15 @@ def test_requests_without_sense_are_refused(
         repeated(recipe, {}, 1, None, tmp_path)
     with pytest.raises(ValueError, match="nothing to test"):
         repeated(recipe, {}, 2, None, tmp_path)
+
+
+def test_command_line_of_repeats(
+    recipes: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, recipe, weights = recipes
+    out = tmp_path / "out"
+    evaluate.main(
+        f"--data {recipe} --repeats 2 --backbone {weights} --device cpu --out {out}".split()
+    )
+    assert "mine: test parts of random splits (by content)" in capsys.readouterr().out
+    assert len(pd.read_csv(out / "mine/repeats.csv")) == 2
