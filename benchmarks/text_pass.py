@@ -19,8 +19,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     ours, peer = make_pair(chosen.quick)
-    peer_text = peer.text_features()
-    our_text = ours.text_features()[0]
+    peer_text = peer.text_features().detach()
+    our_text = ours.text_features()[0].detach()
     # A fixed direction in place of an image feature: the same gradient for both sides.
     direction = torch.randn(our_text.shape, generator=torch.Generator().manual_seed(0))
 

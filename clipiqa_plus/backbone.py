@@ -285,10 +285,18 @@ def _pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: bool) -> 
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)  # [B, 1 + hw, C]
     if pos_embedding:
         x = x + _interpolate_grid(pool.positional_embedding, height, width).to(x.dtype)
-    query, keys, values = pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x)
-    query, keys, values = (_split_heads(t, pool.num_heads) for t in (query, keys, values))
-    pooled = F.scaled_dot_product_attention(query, keys, values)  # [B, heads, 1, C / heads]
-    return pool.c_proj(pooled.transpose(1, 2).flatten(1))
+    # The projections of keys and values move from the 1 + hw tokens to the one query and the one
+    # result: q . (K x) = (K^T q) . x, and the sum of a_i (V x_i) is V (sum of a_i x_i). The bias
+    # of the keys shifts all logits of a head alike, which the softmax does not see.
+    heads = pool.num_heads
+    query = pool.q_proj(x[:, 0]).unflatten(-1, (heads, -1))  # [B, heads, C / heads]
+    key_map = pool.k_proj.weight.unflatten(0, (heads, -1))  # [heads, C / heads, C]
+    value_map = pool.v_proj.weight.unflatten(0, (heads, -1))
+    query = torch.einsum("bhd,hdc->bhc", query * query.shape[-1] ** -0.5, key_map)
+    logits = query @ x.transpose(1, 2)  # [B, heads, 1 + hw]
+    mean = logits.softmax(dim=-1, dtype=torch.float32).to(x.dtype) @ x  # [B, heads, C]
+    pooled = torch.einsum("bhc,hdc->bhd", mean, value_map).flatten(1) + pool.v_proj.bias
+    return pool.c_proj(pooled)
 
 
 def _encode_vit(visual: VisionTransformer, images: Tensor) -> Tensor:
@@ -310,10 +318,6 @@ def _interpolate_grid(embedding: Tensor, height: int, width: int) -> Tensor:
     grid = grid.T.reshape(1, -1, side, side).float()
     grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
     return torch.cat([first, grid[0].flatten(1).T.to(embedding.dtype)])
-
-
-def _split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, L, C] -> [B, heads, L, C / heads]
 
 
 def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor, Tensor]:
