@@ -73,6 +73,8 @@ def extract_slowly(cache: Path, root: Path, names: list[str], views: Views) -> N
 
     def slow(self: FrozenCLIP, images: Tensor | Sequence[Tensor]) -> Tensor:
         time.sleep(0.02)
+        with cache.with_suffix(".encoded").open("a") as log:
+            log.write(len(images) * ".")
         return encode(self, images)
 
     FrozenCLIP.encode_image = slow  # type: ignore[method-assign]
@@ -82,7 +84,14 @@ def extract_slowly(cache: Path, root: Path, names: list[str], views: Views) -> N
 
 
 def extract_rank(
-    rank: int, size: int, meeting: Path, cache: Path, root: Path, names: list[str], out: Path
+    rank: int,
+    size: int,
+    batch_size: int,
+    meeting: Path,
+    cache: Path,
+    root: Path,
+    names: list[str],
+    out: Path,
 ) -> None:
     """Run in a child process: one of several ranks; writes what it got, or its error."""
     torch.set_num_threads(1)
@@ -98,7 +107,7 @@ def extract_rank(
 
     FeatureStore.write = counting  # type: ignore[assignment, method-assign]
     try:
-        tables = FeatureCache(str(cache), batch_size=2).tables(
+        tables = FeatureCache(str(cache), batch_size=batch_size).tables(
             small_clip(), data, ["train", "test"]
         )
     except Exception as error:

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from clipiqa_plus.backbone import FrozenCLIP
@@ -85,6 +87,10 @@ def direct(clip: FrozenCLIP, path: Path, flip: bool = False) -> Tensor:
     return clip.encode_image(torch.from_numpy(image.copy()).movedim(-1, 0)[None])[0]
 
 
+def names_below(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*.safetensors")}
+
+
 def shards(cache: FeatureCache) -> list[Path]:
     return sorted(cache.dir.rglob("*.safetensors"))
 
@@ -143,6 +149,19 @@ def test_encodes_once(clip: FrozenCLIP, root: Path, cache: FeatureCache, encoded
     assert torch.equal(first["train"].features, second["train"].features)
 
 
+def test_copies_of_a_picture_are_encoded_once(
+    clip: FrozenCLIP, root: Path, cache: FeatureCache, encoded: Counter
+) -> None:
+    shutil.copy(root / "a.png", root / "b.png")  # both in train
+    shutil.copy(root / "a.png", root / "l.png")  # in test
+    tables = cache.tables(clip, Few(root, NAMES), ALL)
+    assert encoded.since() == 10
+    a, b = tables["train"](torch.tensor([0, 1]), torch.tensor([0, 0]))
+    (last,) = tables["test"](torch.tensor([11]), torch.tensor([0]))
+    assert torch.equal(a, b)
+    assert torch.equal(a, last)
+
+
 def test_part_order_and_place_of_a_picture_do_not_matter(
     clip: FrozenCLIP, root: Path, cache: FeatureCache, encoded: Counter, tmp_path: Path
 ) -> None:
@@ -193,9 +212,7 @@ def test_digests_are_remembered_only_while_a_file_is_unchanged(
 ) -> None:
     from clipiqa_plus.features import identity
 
-    monkeypatch.setattr(identity, "_RACY", 0)
     data = Few(root, NAMES)
-    cache.tables(clip, data, ALL)
     read: list[Path] = []
     digest = identity._digest
 
@@ -204,11 +221,51 @@ def test_digests_are_remembered_only_while_a_file_is_unchanged(
         return digest(path)
 
     monkeypatch.setattr(identity, "_digest", reading)
+    for _ in range(2):
+        cache.tables(clip, data, ALL)
+        assert len(read) == 12  # so young a file may change without a new time
+        read.clear()
+    monkeypatch.setattr(identity, "_RACY", 0)
+    cache.tables(clip, data, ALL)
+    read.clear()
     cache.tables(clip, data, ALL)
     assert not read
-    draw(root / NAMES[2], 77)
+    path = root / NAMES[2]
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     cache.tables(clip, data, ALL)
-    assert [path.name for path in read] == [NAMES[2]]
+    assert read == [path]
+
+
+def test_other_readers_identify_their_pictures(
+    clip: FrozenCLIP, root: Path, cache: FeatureCache, encoded: Counter
+) -> None:
+    class Painter:
+        def __init__(self, shade: int) -> None:
+            self.shade = shade
+
+        def __call__(self, row: int) -> Any:
+            return np.full((40, 40, 3), 10 * row + self.shade, dtype=np.uint8)
+
+        def identity(self, row: int) -> str:
+            return f"shade {10 * row + self.shade}"
+
+    class Painted(Few):
+        painter = Painter(0)
+
+        def reader(self) -> Painter:
+            return self.painter
+
+    data = Painted(root, NAMES)
+    cache.tables(clip, data, ALL)
+    assert encoded.since() == 12
+    data.painter = Painter(10)  # each shade moves on by one row
+    table = cache.tables(clip, data, ALL)["train"]
+    assert encoded.since() == 1
+    image = torch.full((1, 3, 40, 40), 40, dtype=torch.uint8)
+    found = table(torch.tensor([3]), torch.tensor([0]))
+    torch.testing.assert_close(found, clip.encode_image(image), atol=1e-5, rtol=0)
 
 
 def test_more_views_and_another_row_of_random_views(
@@ -498,18 +555,19 @@ def test_killed_at_random_moments(tmp_path: Path, processes: Any) -> None:
     assert len(whole) == 26 * 2 + 4
     assert stored < len(list((tmp_path / "whole").rglob("*.safetensors")))
     assert content(tmp_path / "killed") == whole
+    # Even the files are the same: with a shard for every batch, their names say so.
+    assert names_below(tmp_path / "killed") == names_below(tmp_path / "whole")
     assert not list((tmp_path / "killed").rglob("*.part"))
 
 
-def run_ranks(processes: Any, tmp_path: Path, size: int, names: list[str]) -> list[dict[str, Any]]:
-    out = tmp_path / f"out{size}"
-    out.mkdir()
-    meeting, cache = tmp_path / f"meeting{size}", tmp_path / "cache"
+def run_ranks(
+    processes: Any, folder: Path, size: int, names: list[str], batch_size: int = 2
+) -> list[dict[str, Any]]:
+    """Let some ranks extract together; return what each wrote and got, or its error."""
+    out = Path(tempfile.mkdtemp(dir=folder))
+    places = (out / "meeting", folder / "cache", folder / "pictures", names, out)
     children = [
-        processes.Process(
-            target=extract_rank,
-            args=(rank, size, meeting, cache, tmp_path / "pictures", names, out),
-        )
+        processes.Process(target=extract_rank, args=(rank, size, batch_size, *places))
         for rank in range(size)
     ]
     for child in children:
@@ -531,12 +589,27 @@ def test_processes_share_the_work(
         assert torch.equal(first["features"][part], second["features"][part])
     found = first["features"]["train"][5]
     torch.testing.assert_close(found, direct(clip, root / NAMES[5]), atol=1e-5, rtol=0)
-    # Another number of processes finds all of it, and encodes what is new.
+    # Another number of processes finds all of it, and encodes what is new or damaged.
     draw(root / "a.png", 500)
+    damaged, *_ = (tmp_path / "cache").rglob("*.safetensors")
+    lost = len(load_file(damaged)["keys"])
+    damaged.write_bytes(damaged.read_bytes()[:-1])
     results = run_ranks(processes, tmp_path, 3, NAMES)
-    assert sum(len(result["written"]) for result in results) == 1
+    written = [key for result in results for key in result["written"]]
+    assert len(written) == len(set(written))
+    assert len(written) in (lost, lost + 1)  # the new one's forerunner may be among the lost
     found = results[2]["features"]["train"][0]
     torch.testing.assert_close(found, direct(clip, root / "a.png"), atol=1e-5, rtol=0)
+
+
+def test_all_processes_take_a_mended_shard_up(root: Path, tmp_path: Path, processes: Any) -> None:
+    run_ranks(processes, tmp_path, 2, NAMES, batch_size=16)  # one batch, one shard for each
+    for shard in sorted((tmp_path / "cache").rglob("*.safetensors")):
+        whole = shard.read_bytes()
+        shard.write_bytes(whole[:-1])
+        results = run_ranks(processes, tmp_path, 2, NAMES, batch_size=16)
+        assert all("features" in result for result in results), results
+        assert shard.read_bytes() == whole
 
 
 def test_all_processes_name_the_broken_picture(root: Path, tmp_path: Path, processes: Any) -> None:
@@ -553,7 +626,8 @@ def test_runs_at_the_same_time_do_the_work_once(root: Path, tmp_path: Path, proc
     for child in children:
         child.join(120)
         assert child.exitcode == 0
-    assert len(content(tmp_path / "cache")) == 20  # content refuses what is stored twice
+    assert len(content(tmp_path / "cache")) == 20
+    assert (tmp_path / "cache.encoded").stat().st_size == 20
 
 
 def test_workers_give_the_same_bits_and_leave_the_generator_alone(

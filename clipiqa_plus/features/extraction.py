@@ -76,6 +76,7 @@ def extract(
             ranks.each(lambda: _encode(store, backbone, selections, mine, ranks, num_workers))
     finally:
         store.lock.release()
+    store.forget_damage()
     if lost := store.missing(keys):
         raise RuntimeError(
             f"{len(lost)} features that other processes encoded are not in {store.folder}: put "
@@ -85,6 +86,7 @@ def extract(
 
 def _take_lock(store: FeatureStore) -> None:
     try:
+        store.folder.parent.mkdir(parents=True, exist_ok=True)
         store.lock.acquire(timeout=0)
     except TimeoutError:
         rank_zero_info(f"features: another run is encoding into {store.folder}; waiting for it")

@@ -36,6 +36,7 @@ give other features than before."""
 
 FACTS_FILE = "store.json"
 KEY_BYTES = 32
+_ABOUT = "features"  # the entry of a shard's metadata
 
 
 def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
@@ -138,7 +139,7 @@ class FeatureStore:
 
     def _keys(self, path: Path) -> list[bytes]:
         with safe_open(path, "pt") as shard:
-            owner = (shard.metadata() or {}).get("store")
+            owner = json.loads((shard.metadata() or {}).get(_ABOUT, "{}")).get("store")
             if owner != self.key:
                 raise ValueError(f"it belongs to store {owner}")
             keys = shard.get_tensor("keys")
@@ -203,7 +204,8 @@ class FeatureStore:
                 "keys": torch.from_numpy(table.copy()),
                 "features": features.to("cpu", self.dtype).contiguous(),
             },
-            {"store": self.key, **metadata},
+            # One entry: safetensors writes several in an order that differs between processes.
+            {_ABOUT: json.dumps({"store": self.key, **metadata})},
         )
         if not (self.folder / FACTS_FILE).is_file():
             facts = {"facts": self.facts, "backbone": self.name, "created": time.time()}
@@ -216,6 +218,9 @@ class FeatureStore:
         """Remove damaged shards and what killed processes left; only while holding the lock."""
         for path in (*self.damaged, *self.folder.glob(".*.part")):
             path.unlink(missing_ok=True)
+
+    def forget_damage(self) -> None:
+        """Look at damaged shards again: the same features may have come back by the same name."""
         self._seen -= self.damaged
         self.damaged.clear()
 
