@@ -20,7 +20,6 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.weights import random_clip
 
 KILLS = 20
-PICTURES = 80  # of the extraction that is killed
+PICTURES = 60  # of the extraction that is killed
 KONIQ = 10_073
 STEPS = 50
 
@@ -89,24 +88,22 @@ def main() -> None:
 
 def kills(folder: Path) -> dict[str, Any]:
     """Kill an extraction at random moments and compare what it leaves in the end."""
-    write_pictures(folder / "pictures", PICTURES, (256, 192))
+    write_pictures(folder / "pictures", PICTURES, (160, 128))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__"])
-    child(context, check_imports)  # so that the first duration is not that of the imports
-    started = time.monotonic()
-    child(context, extract_all, folder / "whole", folder / "pictures")
-    duration = time.monotonic() - started
+    pictures = folder / "pictures"
+    duration, _ = extraction_in_child(context, folder / "whole", pictures)
     rng = random.Random(0)
     whole, killed, identical = features_below(folder / "whole"), folder / "killed", []
     stored: list[int] = []
     while len(stored) < KILLS:
-        limit = rng.uniform(0.05, 0.5) * duration
-        if child(context, extract_all, killed, folder / "pictures", kill_after=limit):
+        _, done = extraction_in_child(context, killed, pictures, rng.uniform(0, 0.3) * duration)
+        if not done:
             stored.append(len(features_below(killed)))
         else:  # it got through between two kills: compare, and begin again
             identical.append(features_below(killed) == whole)
             shutil.rmtree(killed)
-    child(context, extract_all, killed, folder / "pictures")
+    extraction_in_child(context, killed, pictures)
     identical.append(features_below(killed) == whole)
     return {
         "kills": len(stored),
@@ -117,33 +114,42 @@ def kills(folder: Path) -> dict[str, Any]:
     }
 
 
-def child(
-    context: Any, work: Callable[..., None], *arguments: Any, kill_after: float | None = None
-) -> bool:
-    """Run a function in a child process; return whether it was killed."""
-    process = context.Process(target=work, args=arguments)
+def extraction_in_child(
+    context: Any, cache: Path, pictures: Path, kill_after: float | None = None
+) -> tuple[float, bool]:
+    """Extract in a child process that may be killed so many seconds after its model is ready.
+
+    Returns:
+        Seconds that the extraction took, and whether it was done.
+    """
+    ready = context.Event()
+    process = context.Process(target=extract_all, args=(cache, pictures, ready))
     process.start()
+    ready.wait()
+    started = time.monotonic()
     process.join(kill_after)
     if process.is_alive():
         process.kill()
-        process.join()
-    if process.exitcode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"{work.__name__} failed with exit code {process.exitcode}")
-    return process.exitcode != 0
+    finish(process)
+    return time.monotonic() - started, process.exitcode == 0
 
 
-def check_imports() -> None:
-    """Do nothing; the process has imported all."""
-
-
-def extract_all(cache: Path, pictures: Path) -> None:
+def extract_all(cache: Path, pictures: Path, ready: Any) -> None:
     """Encode all views of all pictures, with a shard for every batch to be killed between."""
     # The start method of the kills' own processes is not for the decoding ones.
     multiprocessing.set_start_method("fork", force=True)
     extraction.SHARD_FEATURES = 1
     clip = FrozenCLIP(random_clip("RN50", 0), "RN50", "0" * 64)
-    parts = ["train", "test"]
-    FeatureCache(str(cache), batch_size=4).tables(clip, Noise(pictures, PICTURES), parts)
+    data = Noise(pictures, PICTURES)
+    ready.set()
+    FeatureCache(str(cache), batch_size=4).tables(clip, data, ["train", "test"])
+
+
+def finish(process: Any) -> None:
+    """Wait for a child process that must not fail by itself."""
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a child process failed with exit code {process.exitcode}")
 
 
 def features_below(folder: Path) -> dict[bytes, bytes]:
@@ -160,9 +166,12 @@ def memory(folder: Path) -> dict[str, Any]:
     """Fill a cache in one process and train on it in another."""
     write_pictures(folder / "koniq", KONIQ, (32, 32))
     context = multiprocessing.get_context("spawn")
-    child(context, fill, folder / "cache", folder / "koniq")
     receive, send = context.Pipe(duplex=False)
-    child(context, train, folder / "cache", folder / "koniq", send)
+    for work, more in ((fill, ()), (train, (send,))):
+        arguments = (folder / "cache", folder / "koniq", *more)
+        process = context.Process(target=work, args=arguments)
+        process.start()
+        finish(process)
     return dict(receive.recv())
 
 
