@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -160,7 +161,12 @@ def score(
 def _features(
     clip: FrozenCLIP, data: IQADataModule, part: str, cache: FeatureCache | None
 ) -> Tensor:
-    """Image features of a part's pictures in order: float32 [N, D], on the backbone's device."""
+    """Image features of a part's pictures in order: float32 [N, D], on the backbone's device.
+
+    Of the plain pictures always: the training part's own views may be random crops.
+    """
+    data = copy.copy(data)
+    data.train_views, data.features = data.eval_views, {}
     loader = data.loader(part)
     if cache is not None:
         table = cache.tables(clip, data, [part])[part]

@@ -7,6 +7,7 @@ over batches and processes, nor on the copies that a padding sampler adds.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,6 +104,7 @@ class IQAMetric(Metric):
         samples = _one_of_each(prediction.double(), target.double(), sample_id, self.tolerance)
         return self.score(*samples).to(self._dtypes()[0]).to(self.device)
 
+    @abstractmethod
     def score(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The metric's value from all samples.
 
@@ -113,7 +115,6 @@ class IQAMetric(Metric):
         Returns:
             Scalar.
         """
-        raise NotImplementedError
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather from all processes; see :meth:`torchmetrics.Metric.sync`."""

@@ -20,7 +20,9 @@ import evaluate
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.comparison import RESULTS, compare, compare_sources
 from clipiqa_plus.data.tables import TableData
+from clipiqa_plus.data.transforms import AugmentedViews
 from clipiqa_plus.evaluation import load_sources, score, thumbnails
+from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompt_files import save_prompts
 from clipiqa_plus.prompts import ContextPrompts
@@ -188,3 +190,20 @@ def test_scores_within_contents_are_compared_within_them(clip: FrozenCLIP) -> No
     assert results["note"].tolist() == ["median over 5 contents"] * 2
     assert differences["dSRCC"].tolist() == pytest.approx([-2])
     assert differences["p_SRCC"].tolist() == pytest.approx([2 / 32])  # all 5 signs alike
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_training_part_is_scored_on_whole_pictures(
+    table: Path, clip: FrozenCLIP, cached: bool
+) -> None:
+    source = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    options = {"fractions": (1.0, 0.0, 0.0), "num_workers": 0}
+    crops = AugmentedViews([{"RandomCrop": {"height": 32, "width": 32}}])
+    cache = FeatureCache() if cached else None
+    plain = score({"a": source}, TableData(str(table), (1, 5), **options), "train", cache=cache)
+    data = TableData(str(table), (1, 5), train_views=crops, **options)
+    data.features["train"] = lambda rows, views: torch.zeros(len(rows), clip.dim)
+    found = score({"a": source}, data, "train", cache=cache)
+    # The same pictures in batches of the same sizes.
+    np.testing.assert_allclose(found["a"], plain["a"], atol=1e-6)
+    assert data.train_views is crops

@@ -12,6 +12,7 @@ from PIL import Image
 
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.images import RGBImage, read_rgb, to_rgb
+from clipiqa_plus.data.tables import checked_range
 
 _PARTS = {"train": "train", "validation": "val", "val": "val", "dev": "val", "test": "test"}
 
@@ -45,10 +46,7 @@ class HuggingFaceData(IQADataModule):
         **options: Any,
     ) -> None:
         super().__init__(root=path, split=split, **options)
-        low, high = mos_range
-        if not low < high:
-            raise ValueError(f"mos_range is {low:g} to {high:g}; give the lowest score first")
-        self.mos_range = (low, high)
+        self.mos_range = checked_range(mos_range)
         self.higher_is_better = higher_is_better
         self.image_column = image_column
         self.mos_column = mos_column

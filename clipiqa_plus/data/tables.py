@@ -46,10 +46,7 @@ class TableData(IQADataModule):
     ) -> None:
         self.table = Path(table)
         super().__init__(root=root or self.table.parent, split=split, **options)
-        low, high = mos_range
-        if not low < high:
-            raise ValueError(f"mos_range is {low:g} to {high:g}; give the lowest score first")
-        self.mos_range = (low, high)
+        self.mos_range = checked_range(mos_range)
         self.higher_is_better = higher_is_better
         self.image_column = image_column
         self.mos_column = mos_column
@@ -74,6 +71,18 @@ class TableData(IQADataModule):
         if not self._split_given:
             self.split_kind = "official" if "split" in table else "random"
         return table
+
+
+def checked_range(mos_range: tuple[float, float]) -> tuple[float, float]:
+    """Return the range of a user's scale.
+
+    Raises:
+        ValueError: If it is empty or upside down.
+    """
+    low, high = mos_range
+    if not low < high:
+        raise ValueError(f"mos_range is {low:g} to {high:g}; give the lowest score first")
+    return low, high
 
 
 def read_table(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
