@@ -27,7 +27,7 @@ from clipiqa_plus.data.transforms import AugmentedViews, FlipViews, PlainView
 from clipiqa_plus.features import FeatureCache, FeatureTable, info, prune, verify
 from clipiqa_plus.features.identity import Picture
 from clipiqa_plus.features.plan import Item, Selection, plan
-from clipiqa_plus.features.store import FACTS_FILE
+from clipiqa_plus.features.store import FACTS_FILE, FeatureStore
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from tests.conftest import small_clip
 from tests.features_data import Few, content, draw, extract_rank, extract_slowly
@@ -610,6 +610,27 @@ def test_all_processes_take_a_mended_shard_up(root: Path, tmp_path: Path, proces
         results = run_ranks(processes, tmp_path, 2, NAMES, batch_size=16)
         assert all("features" in result for result in results), results
         assert shard.read_bytes() == whole
+
+
+def test_shard_removed_while_it_is_looked_at_is_found_when_it_comes_back(
+    clip: FrozenCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a second process sees while the first one mends a damaged shard."""
+    writer, reader = (FeatureStore(tmp_path, clip.describe(), clip.dim) for _ in range(2))
+    key, features = bytes(32), torch.randn(1, clip.dim)
+    shard = writer.write([key], features)
+    read_keys = FeatureStore._keys
+
+    def removed_first(store: FeatureStore, path: Path) -> list[bytes]:
+        path.unlink()
+        return read_keys(store, path)
+
+    monkeypatch.setattr(FeatureStore, "_keys", removed_first)
+    assert reader.missing([key]) == {key}
+    monkeypatch.setattr(FeatureStore, "_keys", read_keys)
+    assert writer.write([key], features) == shard
+    assert reader.missing([key]) == set()
+    assert torch.equal(reader.read([key]), features)
 
 
 def test_all_processes_name_the_broken_picture(root: Path, tmp_path: Path, processes: Any) -> None:

@@ -130,7 +130,9 @@ class FeatureStore:
             try:
                 keys = self._keys(path)
             except FileNotFoundError:
-                continue  # pruned since
+                # Removed since the listing, and it may come back: the name is that of the content.
+                self._seen.discard(path)
+                continue
             except (OSError, SafetensorError, ValueError) as error:
                 self._drop(path, str(error))
                 continue
