@@ -37,7 +37,8 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
             continue
         scores = score(sources, data, options.part, options.device, cache)
         shown = thumbnails(data, scores, options.prompts, options.thumbnails)
-        tables = tables.add(name, compare_sources(scores, options.prompts))
+        skipped = len(data.skipped(options.part))
+        tables = tables.add(name, compare_sources(scores, options.prompts, skipped=skipped))
         record["data"][name] = describe(sources, data, options.part)
         save(out, name, tables, scores, shown, record)
     for name, reason in absent.items():

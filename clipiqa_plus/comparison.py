@@ -30,6 +30,8 @@ from clipiqa_plus.statistics import (
 
 WITHIN_CONTENT = "within_content"
 """Column that marks scores which compare only within one content, as PIQ23's."""
+SKIPPED = "skipped.csv"
+"""File that lists the pictures without a score."""
 FEW_UNITS = 20
 """Below so many pictures or contents an interval is called rough."""
 
@@ -125,7 +127,7 @@ def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
 
 
 def compare_sources(
-    scores: pd.DataFrame, sources: Sequence[str], resamples: int = RESAMPLES
+    scores: pd.DataFrame, sources: Sequence[str], resamples: int = RESAMPLES, skipped: int = 0
 ) -> Comparison:
     """Compute both tables of a data set, with intervals and tests.
 
@@ -133,8 +135,10 @@ def compare_sources(
         scores: What :func:`~clipiqa_plus.evaluation.score` returned.
         sources: Names of the sources; the others are compared with the first.
         resamples: Number of bootstrap resamples.
+        skipped: Number of pictures that should be among the scores and could not be read.
     """
-    results, differences = [], []
+    results: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     for target, group in scores.groupby("target", sort=False):
         if WITHIN_CONTENT in scores:
             found, against = _compare_within(group, list(sources))
@@ -142,6 +146,10 @@ def compare_sources(
             found, against = _compare_target(group, list(sources), resamples)
         results += [{"target": target, **row} for row in found]
         differences += [{"target": target, **row} for row in against]
+    if skipped:
+        left_out = f"pictures left out: {skipped}, see {SKIPPED}"
+        for row in results + differences:
+            row["note"] = "; ".join(filter(None, [left_out, row["note"]]))
     return Comparison(
         pd.DataFrame(results, columns=["target", "prompts", *RESULTS]),
         pd.DataFrame(differences, columns=["target", "prompts", "against", *DIFFERENCES]),

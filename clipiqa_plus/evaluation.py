@@ -232,6 +232,7 @@ def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str)
         "dataset": data.title or data.name or type(data).__name__,
         "part": part,
         "pictures": len(data.rows(part)),
+        "skipped": data.skipped(part),
         "split": data.split_kind,
         "split_sha256": data.split.digest,
         "mos_range": list(data.mos_range),

@@ -69,6 +69,7 @@ def repeated(
         found = compare(score(compared, data, "test", device, cache), compared)
         found.insert(0, "repeat", repeat)
         found.insert(1, "split", kind)
+        found["skipped"] = len(data.skipped("test"))
         tables.append(found)
     results = pd.concat(tables, ignore_index=True)
     out.mkdir(parents=True, exist_ok=True)

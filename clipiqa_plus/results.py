@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from clipiqa_plus.comparison import Comparison
+from clipiqa_plus.comparison import SKIPPED, Comparison
 from clipiqa_plus.runs import versions, write_json, write_text
 from clipiqa_plus.statistics import RESAMPLES
 
@@ -133,13 +133,16 @@ def save(
     Args:
         folder: Gets ``results`` and ``differences`` as csv, json, md and tex, and
             ``evaluation.json``.
-        name: Name of the data set; its folder gets ``scores.parquet`` and ``thumbnails.parquet``.
+        name: Name of the data set; its folder gets ``scores.parquet``, ``thumbnails.parquet``,
+            and ``skipped.csv``: pictures without a score, each with the reason.
         tables: Tables of all data sets so far.
         scores: Scores per picture of this one.
         thumbnails: Its thumbnails.
-        record: See :func:`start_record`.
+        record: See :func:`start_record`; its ``data`` has this data set's ``skipped``.
     """
     (folder / name).mkdir(parents=True, exist_ok=True)
+    skipped = pd.DataFrame(record["data"][name]["skipped"].items(), columns=["image", "reason"])
+    write_text(folder / name / SKIPPED, skipped.to_csv(index=False))
     _save_parquet(folder / name / SCORES, scores)
     _save_parquet(folder / name / THUMBNAILS, thumbnails)
     for kind, table in ((RESULTS, tables.results), (DIFFERENCES, tables.differences)):

@@ -161,5 +161,6 @@ def _data_facts(data: Any) -> dict[str, Any]:
         "split": data.split_kind,
         "split_sha256": split.digest,
         "samples": {part: len(data.rows(part)) for part in ("train", "val", "test")},
+        "skipped": {part: len(data.skipped(part)) for part in ("train", "val", "test")},
         "mos_range": list(data.mos_range),
     }

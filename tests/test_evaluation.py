@@ -134,6 +134,33 @@ def test_command_line_prints_and_saves(
     assert "context token" in (out / "report.html").read_text()
 
 
+def test_skipped_pictures_are_counted_and_listed_in_the_results(
+    table: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table.parent / "7.png").write_bytes(b"not a picture")
+    options = {"table": str(table), "mos_range": [1, 5], "split": "whole", "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe = table.parent / "mine.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    out = table.parent / "out"
+    command = f"--data {recipe} --backbone {weights} --out {out} --device cpu".split()
+    with pytest.raises(ValueError, match=r"7\.png"):
+        evaluate.main(command)
+    options["skip_unreadable"] = True
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    with pytest.warns(UserWarning, match="1 of 12 pictures do not decode"):
+        results = evaluate.main(command)
+    assert results["n"].tolist() == [N - 1]
+    assert results["note"][0].startswith("pictures left out: 1, see skipped.csv")
+    assert "pictures left out: 1" in capsys.readouterr().out.replace("\n", " ")
+    assert "pictures left out: 1" in (out / "report.html").read_text()
+    skipped = pd.read_csv(out / "mine/skipped.csv").to_dict("records")
+    assert [row["image"] for row in skipped] == ["7.png"]
+    assert "not a readable image" in skipped[0]["reason"]
+    record = json.loads((out / "evaluation.json").read_text())
+    assert list(record["data"]["mine"]["skipped"]) == ["7.png"]
+
+
 def test_thumbnails_begin_with_what_moved_most(table: Path) -> None:
     data = TableData(str(table), (1, 5), split="whole", num_workers=0)
     data.setup()

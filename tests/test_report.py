@@ -87,6 +87,7 @@ def evaluation(folder: Path, scores: pd.DataFrame, sources: list[str] = SOURCES)
         "dataset": "Mine",
         "part": "test",
         "pictures": len(scores),
+        "skipped": {},
         "split": "official",
         "split_sha256": "b2" * 32,
         "mos_range": [1, 5],

@@ -65,7 +65,8 @@ def test_saved_tables_come_back(tmp_path) -> None:
     scores = scored(contents=4)
     tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a"]))
     thumbnails = pd.DataFrame({"id": [0], "jpeg": [b"x"]})
-    save(tmp_path, "mine", tables, scores, thumbnails, start_record([]))
+    record = start_record([]) | {"data": {"mine": {"skipped": {"a.png": "not an image"}}}}
+    save(tmp_path, "mine", tables, scores, thumbnails, record)
     assert "NaN" not in (tmp_path / "results.json").read_text()
     for name, table in zip(("results", "differences"), tables, strict=True):
         loaded = load_table(tmp_path / f"{name}.json")
@@ -73,5 +74,7 @@ def test_saved_tables_come_back(tmp_path) -> None:
         read = pd.read_csv(tmp_path / f"{name}.csv")
         assert read.columns.tolist() == table.columns.tolist()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/scores.parquet"), scores)
+    skipped = pd.read_csv(tmp_path / "mine/skipped.csv")
+    assert skipped.to_dict("records") == [{"image": "a.png", "reason": "not an image"}]
     with pytest.raises(FileNotFoundError, match="no such table"):
         load_table(tmp_path / "none.json")

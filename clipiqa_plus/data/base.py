@@ -205,6 +205,15 @@ class IQADataModule(LightningDataModule):
         rows = np.asarray(getattr(self.split, part), dtype=np.int64)
         return rows[~np.isin(rows, list(self.unreadable))] if self.unreadable else rows
 
+    def skipped(self, part: str) -> dict[str, str]:
+        """Return the pictures that belong to a part and are left out of it.
+
+        Returns:
+            The reason by sample id.
+        """
+        rows = [int(row) for row in getattr(self.split, part) if int(row) in self.unreadable]
+        return {self.annotations["image"].iloc[row]: self.unreadable[row] for row in rows}
+
     def dataset(self, part: str) -> IQADataset:
         """Return the data set of a part; it is indexed by row numbers of the whole table."""
         return IQADataset(

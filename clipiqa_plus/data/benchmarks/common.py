@@ -208,6 +208,17 @@ class Benchmark(IQADataModule):
         rows = super().rows(part)
         return rows[self.paths[rows] != None]  # noqa: E711  element by element
 
+    def skipped(self, part: str) -> dict[str, str]:
+        """Return the pictures that belong to a part and are left out of it: missing or unreadable.
+
+        Returns:
+            The reason by sample id.
+        """
+        names = self.annotations["image"].iloc[np.asarray(getattr(self.split, part), int)]
+        missing = set(self.left_out)
+        absent = {name: f"no such file below {self.home}" for name in names if name in missing}
+        return absent | super().skipped(part)
+
     def reader(self) -> Reader:
         """Return what gives the picture of a row."""
         return FileReader(self.home, self.paths)

@@ -135,6 +135,9 @@ def test_missing_pictures_are_left_out_only_when_asked_and_listed(root):
     with pytest.warns(UserWarning, match=r"1 of 4 pictures are missing .* left out"):
         data.setup()
     assert data.left_out == ["10004473376.jpg"]
+    skipped = {part: list(data.skipped(part)) for part in ("train", "val", "test")}
+    assert [name for names in skipped.values() for name in names] == ["10004473376.jpg"]
+    assert all(len(data.rows(p)) + len(skipped[p]) == len(getattr(data.split, p)) for p in skipped)
     assert list(data.rows("train")) == [2]
     # The split itself is that of the complete label file.
     assert list(data.split.train) == [0, 2]
