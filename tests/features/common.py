@@ -21,6 +21,9 @@ from clipiqa_plus.data.transforms import Views
 from clipiqa_plus.features import FeatureCache, FeatureStore, extraction
 from tests.conftest import small_clip
 
+NAMES = [f"{letter}.png" for letter in "abcdefghijkl"]
+ALL = ["train", "test"]
+
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> None:
     """Write a random picture as PNG."""
@@ -116,3 +119,18 @@ def extract_rank(
         features = {part: table.features for part, table in tables.items()}
         torch.save({"written": written, "features": features}, out / f"{rank}.pt")
     dist.destroy_process_group()
+
+
+def direct(clip: FrozenCLIP, path: Path, flip: bool = False) -> Tensor:
+    """The feature of a picture by Pillow, numpy and the backbone alone."""
+    image = np.asarray(Image.open(path).convert("RGB"))
+    image = image[:, ::-1] if flip else image
+    return clip.encode_image(torch.from_numpy(image.copy()).movedim(-1, 0)[None])[0]
+
+
+def names_below(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*.safetensors")}
+
+
+def shards(cache: FeatureCache) -> list[Path]:
+    return sorted(cache.dir.rglob("*.safetensors"))
