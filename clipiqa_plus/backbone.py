@@ -20,9 +20,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Mean and standard deviation of CLIP's training pictures, RGB in [0, 1] (openai-clip, clip.py).
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+"""Mean of CLIP's training pictures, RGB in [0, 1] (openai-clip, clip.py)."""
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""Standard deviation of the same."""
 
 
 class FrozenCLIP(nn.Module):
@@ -177,19 +178,11 @@ class FrozenCLIP(nn.Module):
         dtype = _DTYPES[self.precision]
         images = images.to(self.device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        mean = images.new_tensor(_MEAN).view(3, 1, 1)
-        std = images.new_tensor(_STD).view(3, 1, 1)
+        mean = images.new_tensor(MEAN).view(3, 1, 1)
+        std = images.new_tensor(STD).view(3, 1, 1)
         images = ((images - mean) / std).to(dtype, memory_format=torch.channels_last)
-        encode = _encode_vit if self.is_vit else self._encode_resnet
-        return F.normalize(encode(visual, images).float(), dim=-1)
-
-    def _encode_resnet(self, visual: ModifiedResNet, images: Tensor) -> Tensor:
-        x = visual.relu1(visual.bn1(visual.conv1(images)))
-        x = visual.relu2(visual.bn2(visual.conv2(x)))
-        x = visual.relu3(visual.bn3(visual.conv3(x)))
-        x = visual.avgpool(x)
-        x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))  # [B, C, h, w]
-        return _pool_first_query(visual.attnpool, x, self.pos_embedding)
+        features = encode_normalised(visual, images, self.pos_embedding)
+        return F.normalize(features.float(), dim=-1)
 
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Look up token embeddings: int64 [...] -> float32 [..., W]."""
@@ -278,6 +271,33 @@ def check_images(images: Tensor, least_size: int) -> None:
         )
 
 
+def encode_normalised(
+    visual: ModifiedResNet | VisionTransformer, images: Tensor, pos_embedding: bool
+) -> Tensor:
+    """Run the image tower by plain operations of torch, which every exporter knows.
+
+    Args:
+        visual: Image tower of openai-clip.
+        images: [B, 3, H, W] in the tower's dtype, normalised by :data:`MEAN` and :data:`STD`.
+        pos_embedding: See :class:`FrozenCLIP`.
+
+    Returns:
+        Features [B, D] in the tower's dtype, of any length.
+    """
+    if hasattr(visual, "class_embedding"):
+        return _encode_vit(visual, images)
+    return _encode_resnet(visual, images, pos_embedding)
+
+
+def _encode_resnet(visual: ModifiedResNet, images: Tensor, pos_embedding: bool) -> Tensor:
+    x = visual.relu1(visual.bn1(visual.conv1(images)))
+    x = visual.relu2(visual.bn2(visual.conv2(x)))
+    x = visual.relu3(visual.bn3(visual.conv3(x)))
+    x = visual.avgpool(x)
+    x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))  # [B, C, h, w]
+    return _pool_first_query(visual.attnpool, x, pos_embedding)
+
+
 def _pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: bool) -> Tensor:
     """Attention pooling for the mean token only: openai-clip computes all queries, keeps one."""
     height, width = x.shape[2:]
@@ -303,7 +323,7 @@ def _encode_vit(visual: VisionTransformer, images: Tensor) -> Tensor:
     x = visual.conv1(images)  # [B, C, h, w]; pixels beyond the last whole patch are left out
     height, width = x.shape[2:]
     x = x.flatten(2).transpose(1, 2)  # [B, hw, C]
-    x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+    x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
     x = x + _interpolate_grid(visual.positional_embedding, height, width).to(x.dtype)
     x = visual.transformer(visual.ln_pre(x).transpose(0, 1))  # LND
     return visual.ln_post(x[0]) @ visual.proj
@@ -312,8 +332,6 @@ def _encode_vit(visual: VisionTransformer, images: Tensor) -> Tensor:
 def _interpolate_grid(embedding: Tensor, height: int, width: int) -> Tensor:
     """Interpolate a positional embedding [1 + g*g, C] bicubically to [1 + height*width, C]."""
     side = math.isqrt(len(embedding) - 1)
-    if (height, width) == (side, side):
-        return embedding
     first, grid = embedding[:1], embedding[1:]
     grid = grid.T.reshape(1, -1, side, side).float()
     grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
