@@ -18,7 +18,7 @@ from clipiqa_plus.options import evaluation_parser
 from clipiqa_plus.protocols import render_repeats, repeated
 from clipiqa_plus.recipes import data_of, expand, read_recipe
 from clipiqa_plus.report import write_report
-from clipiqa_plus.results import render, save, start_record, stems
+from clipiqa_plus.results import named, render, save, start_record, stems
 
 
 def main(args: list[str] | None = None) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
         console.print(f"absent: {name}: {reason}", markup=False)
     if options.repeats:
         return tables.results
-    console.print(*(render(table, kind) for kind, table in tables._asdict().items() if len(table)))
+    console.print(*(render(table, kind) for kind, table in named(tables).items()))
     console.print(f"saved: {out}, report: {write_report(out)}")
     return tables.results
 

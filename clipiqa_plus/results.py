@@ -17,11 +17,43 @@ from clipiqa_plus.runs import versions, write_json, write_text
 from clipiqa_plus.statistics import RESAMPLES
 
 RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
+CROSS_SET = "cross_set"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval]; RMSE on MOS normalised to [0, 1]",
     "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
 }
+
+
+def named(tables: Comparison) -> dict[str, pd.DataFrame]:
+    """Return the tables of a comparison by name: results, differences, and SRCC across data sets.
+
+    Without a second source there are no differences, without a second data set no cross-set table.
+    """
+    found = {**tables._asdict(), CROSS_SET: cross_set(tables.results)}
+    return {name: table for name, table in found.items() if len(table)}
+
+
+def cross_set(results: pd.DataFrame) -> pd.DataFrame:
+    """Lay SRCC out as a matrix: a row for each source, a column for each data set and target.
+
+    Args:
+        results: Results of an evaluation.
+
+    Returns:
+        ``prompts`` and one column for each data set; empty for a single one.
+    """
+    if results.empty or results["data"].nunique() < 2:
+        return pd.DataFrame()
+    several = results.groupby("data")["target"].nunique() > 1
+    places = [
+        f"{row.data}: {row.target}" if several[row.data] else row.data
+        for row in results.itertuples()
+    ]
+    matrix = results.assign(place=places).pivot(index="prompts", columns="place", values="SRCC")
+    order = results["prompts"].unique(), list(dict.fromkeys(places))
+    matrix = matrix.reindex(index=order[0], columns=order[1]).reset_index()
+    return matrix.rename_axis(columns=None)
 
 
 def printable(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,8 +163,8 @@ def save(
     """Write an evaluation up to and with one data set.
 
     Args:
-        folder: Gets ``results`` and ``differences`` as csv, json, md and tex, and
-            ``evaluation.json``.
+        folder: Gets ``results``, ``differences`` and, for several data sets, ``cross_set`` as
+            csv, json, md and tex, and ``evaluation.json``.
         name: Name of the data set; its folder gets ``scores.parquet``, ``thumbnails.parquet``,
             and ``skipped.csv``: pictures without a score, each with the reason.
         tables: Tables of all data sets so far.
@@ -145,7 +177,7 @@ def save(
     write_text(folder / name / SKIPPED, skipped.to_csv(index=False))
     _save_parquet(folder / name / SCORES, scores)
     _save_parquet(folder / name / THUMBNAILS, thumbnails)
-    for kind, table in ((RESULTS, tables.results), (DIFFERENCES, tables.differences)):
+    for kind, table in {DIFFERENCES: tables.differences, **named(tables)}.items():
         write_text(folder / f"{kind}.csv", table.to_csv(index=False))
         write_json(folder / f"{kind}.json", _records(table))
         write_text(folder / f"{kind}.md", markdown(table))

@@ -10,7 +10,16 @@ import pytest
 from rich.console import Console
 
 from clipiqa_plus.comparison import NOTHING, compare_sources
-from clipiqa_plus.results import latex, load_table, markdown, printable, render, save, start_record
+from clipiqa_plus.results import (
+    cross_set,
+    latex,
+    load_table,
+    markdown,
+    printable,
+    render,
+    save,
+    start_record,
+)
 from tests.test_comparison import scored
 
 TABLE = pd.DataFrame(
@@ -78,3 +87,25 @@ def test_saved_tables_come_back(tmp_path) -> None:
     assert skipped.to_dict("records") == [{"image": "a.png", "reason": "not an image"}]
     with pytest.raises(FileNotFoundError, match="no such table"):
         load_table(tmp_path / "none.json")
+
+
+def test_srcc_across_data_sets() -> None:
+    rows = [
+        ("koniq10k", "mos", "zero_shot", 0.7),
+        ("koniq10k", "mos", "learned", 0.9),
+        ("spaq", "mos", "zero_shot", 0.6),
+        ("spaq", "sharpness", "zero_shot", 0.5),
+        ("spaq", "mos", "learned", 0.8),
+    ]
+    results = pd.DataFrame(rows, columns=["data", "target", "prompts", "SRCC"])
+    expected = pd.DataFrame(
+        {
+            "prompts": ["zero_shot", "learned"],
+            "koniq10k": [0.7, 0.9],
+            "spaq: mos": [0.6, 0.8],
+            "spaq: sharpness": [0.5, np.nan],
+        }
+    )
+    pd.testing.assert_frame_equal(cross_set(results), expected)
+    assert cross_set(results[results["data"] == "spaq"]).empty
+    assert markdown(cross_set(results)).splitlines()[3] == "| learned | 0.900 | 0.800 | - |"
