@@ -19,12 +19,13 @@ from rich.table import Table
 Row = dict[str, Any]
 
 
-def options(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with what all benchmarks take."""
+def options(description: str | None, timed: bool = True) -> argparse.ArgumentParser:
+    """Return a parser with what all benchmarks take, and all those that take times."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=9, help="timed turns of each way")
+    if timed:
+        parser.add_argument("--repeats", type=int, default=9, help="timed turns of each way")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch")
     parser.add_argument("--quick", action="store_true", help="smallest sizes: does it run at all")
     parser.add_argument("--json", type=Path, help="file for the numbers")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -54,19 +55,38 @@ def test_one_whole_rn50_agrees(peers: ModuleType) -> None:
         torch.testing.assert_close(ours(images), peer(images), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["text_pass", "inference", "training_step", "import_time"])
-def test_script_runs_and_writes_its_numbers(name: str, tmp_path: Path) -> None:
-    result = tmp_path / "result.json"
+def run(name: str, folder: Path, *options: str) -> dict[str, Any]:
+    result = folder / "result.json"
     subprocess.run(
-        [sys.executable, f"benchmarks/{name}.py", "--quick", "--repeats", "2", "--json", result],
+        [sys.executable, f"benchmarks/{name}.py", "--quick", "--json", result, *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
         timeout=300,
     )
-    found = json.loads(result.read_text())
+    return json.loads(result.read_text())
+
+
+@pytest.mark.parametrize("name", ["text_pass", "inference", "training_step", "import_time"])
+def test_script_runs_and_writes_its_numbers(name: str, tmp_path: Path) -> None:
+    found = run(name, tmp_path, "--repeats", "2")
     assert found["machine"]["torch"] == torch.__version__
     for row in found["rows"]:
         numbers = [value for value in row.values() if isinstance(value, int | float)]
         assert numbers
         assert all(number >= 0 for number in numbers)
+
+
+def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
+    found = run("score_differences", tmp_path, "--threads", "1")
+    rows = {row["what"]: row for row in found["rows"]}
+    assert "positional embedding kept" not in rows  # the demo backbone's is zero
+    # Two ways of one filter, both without antialias, agree far better than either with Pillow's.
+    opencv, torch_bicubic, antialiased = (
+        row["mean |difference|"] for name, row in rows.items() if name.startswith("half size: ")
+    )
+    assert opencv == pytest.approx(torch_bicubic, rel=0.05)
+    assert antialiased < opencv / 4
+    assert rows["five-pair mean, not the single pair"]["mean |difference|"] > 0.05
+    assert rows["fp16 image tower"]["largest"] < 5e-3  # half precision has 3 digits
+    assert rows["BGR, not RGB"]["largest"] > 0.01
