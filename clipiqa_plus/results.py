@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from clipiqa_plus.comparison import SKIPPED, Comparison
 from clipiqa_plus.runs import versions, write_json, write_text
@@ -19,6 +22,8 @@ from clipiqa_plus.statistics import RESAMPLES
 RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
 CROSS_SET = "cross_set"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
+_TEXT = ("data", "target", "prompts", "against", "note", "resampled")
+_SHARED = ("data", "target", "against", "resampled", "n")
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval]; RMSE on MOS normalised to [0, 1]",
     "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
@@ -88,33 +93,55 @@ def _text(value: Any, name: str, form: str) -> str:
     return f"{value:{form}}"
 
 
-def render(table: pd.DataFrame, title: str = "results") -> Table:
-    """Return a table for the terminal; what all rows share goes below or above it.
+def render(table: pd.DataFrame, title: str = "results") -> Group:
+    """Return a table for the terminal: one for each data set and target, readable at 80 columns.
+
+    What all rows of one share stands in its heading, what limits them below.
 
     Args:
-        table: Results or differences.
+        table: One of :func:`named`.
         title: Its title.
     """
-    same = [c for c in ("data", "target", "against", "resampled", "n") if c in table]
-    shared = {c: table[c].iloc[0] for c in same if len(table) and table[c].nunique() == 1}
-    heading = "  ".join([title, *(f"{name}: {value}" for name, value in shared.items())])
-    notes = [n for n in dict.fromkeys(table["note"]) if n] if "note" in table else []
-    everywhere = [n for n in notes if (table["note"] == n).all()]
-    captions = [text for column, text in _CAPTIONS.items() if column in table]
-    drawn = Table(title=heading, caption="\n".join([*captions, *everywhere]))
-    shown = printable(table.drop(columns=[*shared, *(["note"] if everywhere else [])]))
-    text = ("data", "target", "prompts", "against", "note", "resampled")
+    by = [column for column in ("data", "target") if column in table]
+    parts = [part for _, part in table.groupby(by, sort=False)] if by else [table]
+    captions = [Text(text, "italic") for column, text in _CAPTIONS.items() if column in table]
+    return Group(*(_drawn(part, title) for part in parts), *captions)
+
+
+def _drawn(part: pd.DataFrame, title: str) -> Table:
+    shared = [c for c in _SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
+    heading = "  ".join([title, *(f"{name}: {part[name].iloc[0]}" for name in shared)])
+    drawn = Table(
+        title=heading,
+        title_justify="left",
+        caption="\n".join(_limits(part)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown = printable(part.drop(columns=[*shared, "note"], errors="ignore"))
     for name in shown:
-        number = name not in text
+        number = name not in _TEXT
         drawn.add_column(
             str(name).replace("_", "\n"),
             justify="right" if number else "left",
             no_wrap=number,
             overflow="fold",
         )
-    for _, row in shown.iterrows():
+    for row in shown.itertuples(index=False):
         drawn.add_row(*(str(value).replace(" [", "\n[") for value in row))
     return drawn
+
+
+def _limits(part: pd.DataFrame) -> list[str]:
+    """The notes of a table, each named after its source unless all share it."""
+    if "note" not in part:
+        return []
+    notes = part["note"].tolist()
+    if len(set(notes)) == 1:
+        return notes[:1]
+    return [f"{name}: {note}" for name, note in zip(part["prompts"], notes, strict=True) if note]
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -206,8 +233,7 @@ def load_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; make it with evaluate.py --out FOLDER")
     table = pd.DataFrame(json.loads(path.read_text()))
-    text = {"data", "target", "prompts", "against", "resampled", "note"}
-    numbers = [c for c in table.columns if c not in text]
+    numbers = [c for c in table.columns if c not in _TEXT]
     return table.astype({c: float for c in numbers if c != "n"})
 
 
