@@ -126,11 +126,15 @@ def _presets(options: argparse.Namespace) -> int:
 
     from clipiqa_plus.presets import PRESETS
 
-    table = Table("preset", "what it is", "backbone", "positions", "size", "precision", "source")
+    table = Table(show_lines=True)
+    table.add_column("preset", no_wrap=True)
+    table.add_column("what it is, and what it fixes", overflow="fold")
     for preset in PRESETS.values():
-        positions = "kept" if preset.pos_embedding else "dropped"
-        fixed = ("of the file", "of the file") if preset.learned else (preset.backbone, positions)
-        table.add_row(preset.name, preset.summary, *fixed, "own", preset.precision, preset.source)
+        position = "kept" if preset.pos_embedding else "dropped"
+        backbone = f"{preset.backbone}, positional embedding {position}"
+        fixed = "backbone and positional embedding of the file" if preset.learned else backbone
+        size = f"pictures at their own size, {preset.precision}"
+        table.add_row(preset.name, f"{preset.summary}\n{fixed}; {size}\n{preset.source}")
     Console().print(table)
     return 0
 
@@ -208,6 +212,8 @@ def _prompts_show(options: argparse.Namespace) -> int:
 
     tensors, facts = read_prompts(options.file)
     table = Table(title=options.file, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, tensor in tensors.items():
         shape = " x ".join(map(str, tensor.shape))
         table.add_row(name, f"{shape}, {str(tensor.dtype).removeprefix('torch.')}")
