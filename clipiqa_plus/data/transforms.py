@@ -46,8 +46,11 @@ class Views(Protocol):
     def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
         """Return view number ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
 
-    def key(self) -> str:
-        """Return a text that differs whenever the pixels of any view may differ."""
+    def key(self, row: int, view: int) -> str:
+        """Return a text that differs whenever the pixels of this view of a picture may differ.
+
+        Views that are always alike share it: what is encoded for one serves the other.
+        """
 
 
 class PlainView:
@@ -59,7 +62,7 @@ class PlainView:
         """Return the picture unchanged."""
         return image
 
-    def key(self) -> str:
+    def key(self, row: int, view: int) -> str:
         """Return ``"plain"``."""
         return "plain"
 
@@ -76,9 +79,9 @@ class FlipViews:
         """Return the picture for view 0 and its mirror image for view 1."""
         return self._flip(image=image)["image"] if view else image
 
-    def key(self) -> str:
-        """Return ``"flip"``."""
-        return "flip"
+    def key(self, row: int, view: int) -> str:
+        """Return ``"flip"``, or ``"plain"`` for view 0, which is the plain picture."""
+        return "flip" if view else "plain"
 
 
 class AugmentedViews:
@@ -123,9 +126,10 @@ class AugmentedViews:
                 f"{error}"
             ) from error
 
-    def key(self) -> str:
-        """Return the pipeline, its seed and the albumentations version as text."""
-        return f"albumentations {A.__version__} seed {self.seed} {self._steps}"
+    def key(self, row: int, view: int) -> str:
+        """Return the pipeline, its seed, the albumentations version, row and view as text."""
+        pipeline = f"albumentations {A.__version__} seed {self.seed} {self._steps}"
+        return f"{pipeline} row {row} view {view}"
 
 
 def _transform(name: str, arguments: dict[str, Any]) -> A.BasicTransform:

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from clipiqa_plus.data.base import FileReader, IQADataset, Reader, Rows
 from clipiqa_plus.data.images import to_rgb
-from clipiqa_plus.data.transforms import FlipViews, PlainView, Views, resize
+from clipiqa_plus.data.transforms import Views, resize
 
 _CONTENT = "sha256 "
 _RACY = 3 * 10**9  # ns; a file this young may change again without a new time stamp
@@ -78,7 +78,7 @@ def content_of(reader: Reader, row: int) -> str:
 
 def feature_key(picture: Picture, views: Views, view: int) -> bytes:
     """Return the key of one feature in its store: 32 bytes."""
-    text = json.dumps([picture.content, _view_key(views, picture.row, view)])
+    text = json.dumps([picture.content, views.key(picture.row, view)])
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -104,16 +104,6 @@ def pixel_probe() -> str:
     with Image.open(buffer) as image:
         decoded = to_rgb(image)
     return hashlib.sha256(decoded.tobytes() + resize(decoded, 24).tobytes()).hexdigest()
-
-
-def _view_key(views: Views, row: int, view: int) -> str:
-    # The official recipe trains on flips and tests on the plain picture, which is the flips' view
-    # 0: named alike, it is encoded once. Both are the same for every row; random views are not.
-    if isinstance(views, FlipViews):
-        return views.key() if view else PlainView().key()
-    if isinstance(views, PlainView):
-        return views.key()
-    return f"{views.key()} row {row} view {view}"
 
 
 Signature = list[int]  # size, times of change of content and of status (ns), inode

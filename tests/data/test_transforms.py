@@ -87,13 +87,20 @@ def test_crop_larger_than_the_picture_names_both() -> None:
 
 def test_keys_differ_where_pixels_may() -> None:
     keys = [
-        PlainView().key(),
-        FlipViews().key(),
-        AugmentedViews([CROP]).key(),
-        AugmentedViews([CROP], seed=1).key(),
-        AugmentedViews([{"RandomCrop": {"height": 31, "width": 32}}]).key(),
+        PlainView().key(0, 0),
+        FlipViews().key(0, 1),
+        AugmentedViews([CROP]).key(0, 0),
+        AugmentedViews([CROP]).key(0, 1),
+        AugmentedViews([CROP]).key(1, 0),
+        AugmentedViews([CROP], seed=1).key(0, 0),
+        AugmentedViews([{"RandomCrop": {"height": 31, "width": 32}}]).key(0, 0),
     ]
     assert len(set(keys)) == len(keys)
+
+
+def test_the_plain_picture_has_one_key_in_every_row() -> None:
+    assert {FlipViews().key(0, 0), FlipViews().key(5, 0), PlainView().key(9, 0)} == {"plain"}
+    assert FlipViews().key(0, 1) == FlipViews().key(5, 1)
 
 
 @pytest.mark.parametrize(
