@@ -25,7 +25,7 @@ def main(args: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"clipiqa: {error}", file=sys.stderr)
         return 1
 
@@ -47,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--workers", type=int, help="threads that decode (default: cores)")
     score.add_argument("--overwrite", action="store_true", help="begin anew; do not resume")
     score.set_defaults(run=_score)
+    export = topics.add_parser("export", help="a preset as one ONNX or torch.export file")
+    export.add_argument("--preset", default="clipiqa", help="see 'clipiqa presets'")
+    export.add_argument("--prompts", help="prompt file, for presets with learned prompts")
+    export.add_argument("--backbone", help="name or weights file, in place of the preset's")
+    export.add_argument("--format", choices=("onnx", "pt2"), default="onnx")
+    export.add_argument("--out", required=True, help="the file; its card is FILE.json")
+    export.set_defaults(run=_export)
     presets = topics.add_parser("presets", help="ways to score, and what each of them fixes")
     presets.set_defaults(run=_presets)
 
@@ -66,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     about = actions.add_parser("info", parents=[folder], help="what the cache holds")
     about.set_defaults(run=_features_info)
     verify = actions.add_parser("verify", parents=[folder], help="check every file's SHA-256")
+    verify.add_argument("--recipe", help="also encode some of its pictures anew and compare")
+    verify.add_argument("--part", default="test", choices=["train", "val", "test"])
+    verify.add_argument("--samples", type=int, default=16, help="pictures to encode anew")
     verify.set_defaults(run=_features_verify)
     prune = actions.add_parser("prune", parents=[folder], help="remove damaged and stale features")
     prune.add_argument("--unused-days", type=float, help="also those not read for so many days")
@@ -118,6 +128,19 @@ def _score(options: argparse.Namespace) -> int:
     if done.failed:
         print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
     return 1 if done.failed else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    import json
+
+    from clipiqa_plus.export import export_scorer
+    from clipiqa_plus.scorer import load
+
+    scorer = load(options.preset, options.prompts, options.backbone, device="cpu")
+    card = export_scorer(scorer, options.out, options.format)
+    largest = json.loads(card.read_text())["largest_deviation"]
+    print(f"{options.out}: scores within {largest:.1g} of PyTorch's; card in {card}")
+    return 0
 
 
 def _presets(options: argparse.Namespace) -> int:
@@ -183,7 +206,30 @@ def _features_verify(options: argparse.Namespace) -> int:
     for damage in damaged:
         print(f"{damage.path}: {damage.reason}")
     print(f"{len(damaged)} damaged files" if damaged else "every file is what its name says")
-    return 1 if damaged else 0
+    same = options.recipe is None or _encoded_anew(options)
+    return 1 if damaged or not same else 0
+
+
+def _encoded_anew(options: argparse.Namespace) -> bool:
+    """Compare cached features of a recipe's pictures with fresh ones; print what was found."""
+    from clipiqa_plus.backbone import FrozenCLIP
+    from clipiqa_plus.features import FeatureCache
+    from clipiqa_plus.recipes import data_of, read_recipe
+
+    recipe = read_recipe(options.recipe)
+    model = recipe.get("model") or {}
+    fixed = {key: model[key] for key in ("pos_embedding", "precision") if key in model}
+    clip = FrozenCLIP.from_name(model.get("backbone", "RN50"), **fixed)
+    data = data_of(recipe, options.recipe)
+    data.setup()
+    cache = FeatureCache(**{**(recipe.get("features") or {}), "dir": options.dir})
+    found = cache.spot_check(clip, data, options.part, options.samples)
+    verdict = "equal" if found.same else "NOT those of these pictures and this backbone"
+    print(
+        f"{found.compared} features encoded anew, largest difference {found.difference:.1e}: "
+        f"{verdict}; {found.missing} not in the cache"
+    )
+    return found.same
 
 
 def _features_prune(options: argparse.Namespace) -> int:

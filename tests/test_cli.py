@@ -15,7 +15,8 @@ from clipiqa_plus import __version__
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.cli import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
-from clipiqa_plus.features import FeatureStore
+from clipiqa_plus.data.demo import DemoIQA
+from clipiqa_plus.features import FeatureCache, FeatureStore
 from clipiqa_plus.presets import PRESETS
 from clipiqa_plus.prompt_files import read_prompts, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
@@ -94,6 +95,23 @@ def test_features_commands(
     assert shard.exists()
     assert main(["features", "prune", "--dir", str(tmp_path)]) == 0
     assert not shard.exists()
+
+
+def test_features_are_compared_with_fresh_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "features"
+    data = DemoIQA(num_workers=0)
+    data.setup()
+    FeatureCache(str(folder)).tables(FrozenCLIP.from_name("demo"), data, ["test"])
+    recipe = str(Path(__file__).parents[1] / "configs/demo.yaml")
+    command = ["features", "verify", "--dir", str(folder), "--recipe", recipe, "--samples", "5"]
+    assert main(command) == 0
+    assert "5 features encoded anew" in capsys.readouterr().out
+    encode = FrozenCLIP.encode_image
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, x: encode(self, x.flip(-2)))
+    assert main(command) == 1
+    assert "NOT those of these pictures" in capsys.readouterr().out
 
 
 def test_presets_are_listed_with_what_they_fix(
