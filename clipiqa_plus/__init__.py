@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipiqa_plus.backbone import FrozenCLIP
+    from clipiqa_plus.export import export_scorer
     from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
     from clipiqa_plus.presets import PRESETS
     from clipiqa_plus.prompt_files import load_prompts, save_prompts
@@ -29,6 +30,7 @@ __all__ = [
     "ZeroShotPrompts",
     "__version__",
     "export_pyiqa",
+    "export_scorer",
     "load",
     "load_prompts",
     "save_prompts",
@@ -47,6 +49,7 @@ _HOMES = {
     "Scorer": "scorer",
     "ZeroShotPrompts": "prompts",
     "export_pyiqa": "prompt_imports",
+    "export_scorer": "export",
     "load": "scorer",
     "load_prompts": "prompt_files",
     "save_prompts": "prompt_files",

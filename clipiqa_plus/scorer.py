@@ -117,10 +117,14 @@ class Scorer(nn.Module):
         """
         features = self.backbone.encode_image(images, self.differentiable)
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
-            scores = pair_probability(features, self.text, self.backbone.logit_scale)
-            if self.regressor is not None:
-                return self.regressor(scores)
-            return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)
+            return self.score_features(features)
+
+    def score_features(self, features: Tensor) -> Tensor:
+        """Score image features, float32 [B, D], to float32 [B, T]."""
+        scores = pair_probability(features, self.text, self.backbone.logit_scale)
+        if self.regressor is not None:
+            return cast(Tensor, self.regressor(scores))
+        return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)
 
 
 def load(
