@@ -36,15 +36,26 @@ def _parser() -> argparse.ArgumentParser:
     topics = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     score = topics.add_parser("score", help="score pictures into a CSV, JSONL or Parquet file")
-    score.add_argument("paths", nargs="+", help="files, folders, globs, or - for a list on stdin")
+    score.add_argument(
+        "paths", nargs="+", help="files, folders, globs, tar shards, or - for a list on stdin"
+    )
     score.add_argument("--preset", default="clipiqa", help="see 'clipiqa presets'")
     score.add_argument("--prompts", help="prompt file, for presets with learned prompts")
     score.add_argument("--backbone", help="name or weights file, in place of the preset's")
     score.add_argument("--out", required=True, help="scores.csv, .jsonl or .parquet; resumed")
     score.add_argument("--html", help="also a page of the best and the worst pictures")
     score.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    score.add_argument("--devices", type=int, default=1, help="so many GPUs, a process for each")
     score.add_argument("--batch-size", type=int, default=16, help="most pictures at once")
     score.add_argument("--workers", type=int, help="threads that decode (default: cores)")
+    score.add_argument("--max-pixels", type=int, help="larger pictures are failures, or resized")
+    score.add_argument(
+        "--oversize",
+        default="error",
+        choices=["error", "resize"],
+        help="with --max-pixels: list larger pictures as failures, or score them made smaller, "
+        "which is not the published score (default: error)",
+    )
     score.add_argument("--overwrite", action="store_true", help="begin anew; do not resume")
     score.set_defaults(run=_score)
     export = topics.add_parser("export", help="a preset as one ONNX or torch.export file")
@@ -107,10 +118,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from clipiqa_plus.scorer import load
-    from clipiqa_plus.scores import score_files, write_gallery
+    from functools import partial
 
-    scorer = load(options.preset, options.prompts, options.backbone, options.device)
+    from clipiqa_plus.scorer import load
+    from clipiqa_plus.scores import SizeLimit, name_devices, score_files, write_gallery
+
+    limit = SizeLimit(options.max_pixels, options.oversize)
+    devices = name_devices(options.devices, options.device)
+    ready = partial(load, options.preset, options.prompts, options.backbone)
+    scorer = ready(device=devices[0] if len(devices) == 1 else "cpu")
     done = score_files(
         scorer,
         options.paths,
@@ -118,7 +134,10 @@ def _score(options: argparse.Namespace) -> int:
         options.batch_size,
         options.workers,
         options.overwrite,
-        progress=True,
+        True,
+        limit,
+        devices if len(devices) > 1 else (),
+        ready,
     )
     earlier = f", {done.earlier:,} of them before" if done.earlier else ""
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")

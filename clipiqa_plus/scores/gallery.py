@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from jinja2 import Environment
 from PIL import Image
 
-from clipiqa_plus.data.images import read_rgb
+from clipiqa_plus.scores.inputs import picture_named
+from clipiqa_plus.scores.pictures import NO_LIMIT, decode
 
 _CHUNK = 50_000
 _PIXELS = 240
@@ -93,12 +94,13 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
         yield from pd.read_csv(path, chunksize=_CHUNK, dtype={"image": str}, keep_default_na=False)
 
 
-def _thumbnail(path: str) -> str | None:
+def _thumbnail(name: str) -> str | None:
     """Return the picture, small, as a data URL, or None if it is gone meanwhile."""
-    try:
-        image = Image.fromarray(read_rgb(path))
-    except (ValueError, OSError):
+    picture = picture_named(name)
+    pixels = None if picture is None else decode(picture, 1, NO_LIMIT).image
+    if pixels is None:
         return None
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     image.thumbnail((_PIXELS, _PIXELS))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=80)

@@ -1,17 +1,14 @@
-"""Which pictures to score: files, folders, globs and lists, one after the other."""
+"""Which pictures to score: files, folders, globs, tar shards and lists, one after the other."""
 
 from __future__ import annotations
 
 import glob
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 
-PICTURE_NAME = re.compile(
-    r"[^.].*\.(avif|bmp|gif|jfif|jp2|jpe?g|p[bgnp]m|png|tga|tiff?|webp)", re.IGNORECASE | re.DOTALL
-)
-"""Of the files in a folder, those taken for pictures; a file that is named is always taken."""
+from clipiqa_plus.scores.pictures import Picture
+from clipiqa_plus.scores.shards import PICTURE_NAME, find_member, is_shard, members
 
 STDIN = "-"
 
@@ -33,17 +30,27 @@ def check_sources(sources: Sequence[str]) -> None:
             raise FileNotFoundError(f"{source}: no such file, folder or glob with files")
 
 
-def find_pictures(sources: Sequence[str]) -> Iterator[str]:
+def find_pictures(sources: Sequence[str]) -> Iterator[Picture]:
     """List pictures in a fixed order without holding more than one folder's names.
 
     Args:
-        sources: Files; folders, searched recursively for :data:`PICTURE_NAME`, in the order of
-            names, without hidden folders; globs (``**`` crosses folders); or ``-`` for a list of
-            files on standard input, one a line.
+        sources: Files; folders, searched recursively for pictures and tar shards, by their names
+            and in the order of names, without hidden folders; globs (``**`` crosses folders); or
+            ``-`` for a list of files on standard input, one a line. Of a shard (``.tar``,
+            ``.tar.gz``, ``.tgz``), wherever it is found, each picture is taken.
 
     Yields:
-        Paths of files.
+        Pictures, named by their paths; those in shards ``shard.tar/member``.
     """
+    for path in find_files(sources):
+        if is_shard(path):
+            yield from members(path)
+        else:
+            yield Picture(path, path)
+
+
+def find_files(sources: Sequence[str]) -> Iterator[str]:
+    """List files as :func:`find_pictures` does, but each shard as one."""
     for source in sources:
         if source == STDIN:
             for line in sys.stdin.buffer:
@@ -55,6 +62,11 @@ def find_pictures(sources: Sequence[str]) -> Iterator[str]:
                 yield from _walk(path)
             else:
                 yield path
+
+
+def picture_named(name: str) -> Picture | None:
+    """Find a picture again by the name that :func:`find_pictures` gave it; None if it is gone."""
+    return Picture(name, name) if os.path.isfile(name) else find_member(name)
 
 
 def _expand(source: str) -> Iterator[str]:
@@ -71,5 +83,5 @@ def _walk(folder: str) -> Iterator[str]:
         path = os.path.join(folder, name)
         if is_folder and not name.startswith("."):
             yield from _walk(path)
-        elif not is_folder and PICTURE_NAME.fullmatch(name):
+        elif not is_folder and (PICTURE_NAME.fullmatch(name) or is_shard(name)):
             yield path

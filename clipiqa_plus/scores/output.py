@@ -7,13 +7,25 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 _ROW_GROUP = 50_000
+
+
+class Row(NamedTuple):
+    """What is recorded of a picture."""
+
+    name: str
+    scores: list[float] | None
+    """T scores, or None for a failure."""
+    reason: str = ""
+    """Why there are none."""
+    resized_from: str = ""
+    """Size of the picture, as ``8000x6000``, if it was made smaller to be scored."""
 
 
 class ScoreFile:
@@ -28,7 +40,8 @@ class ScoreFile:
     Args:
         path: The file, ``.csv``, ``.jsonl`` or ``.parquet``.
         names: Of the T scores of a row.
-        settings: All that fixes the scores, JSON values.
+        settings: All that fixes the scores, JSON values. Where ``oversize`` is ``resize`` each row
+            has a column ``resized_from``, the size of a picture that was made smaller.
         overwrite: Remove what is there, instead of going on with it.
 
     Attributes:
@@ -63,75 +76,65 @@ class ScoreFile:
             "backbone": settings["backbone"],
             "weights": settings["weights_sha256"][:12],
         }
-        self._columns = ["image", *self.names, *self._constant]
+        self._marks_resized = settings.get("oversize") == "resize"
+        mark = ["resized_from"] if self._marks_resized else []
+        self._columns = ["image", *self.names, *mark, *self._constant]
         header = _csv_line(self._columns) if self.rows.suffix == ".csv" else b""
         self._rows = _Log(self.rows, header)
         self._failures = _Log(self.failures, _csv_line(["image", "reason"]))
 
-    def resume(self, paths: Iterator[str]) -> Iterator[str]:
+    def resume(self, names: Iterator[str]) -> None:
         """Pass over the pictures that are recorded already.
 
         Args:
-            paths: The pictures, in the order of the first time.
-
-        Returns:
-            The pictures that are left.
+            names: Of the pictures, in the order of the first time; those that are left stay in it.
 
         Raises:
             ValueError: If they are not those of the first time.
         """
         scored, failed = self._recorded_scores(), self._recorded_failures()
         next_scored, next_failed = next(scored, None), next(failed, None)
-        for path in paths:
-            name = printable(path)
-            if next_scored is None and next_failed is None:
-                return chain([path], paths)
-            if name == next_scored:
+        while next_scored is not None or next_failed is not None:
+            name = next(names, None)
+            shown = None if name is None else printable(name)
+            if shown is not None and shown == next_scored:
                 next_scored = next(scored, None)
-            elif name == next_failed:
+            elif shown is not None and shown == next_failed:
                 next_failed = next(failed, None)
                 self.failed += 1
             else:
+                goes_on = "ends" if shown is None else f"has {shown}"
                 raise ValueError(
                     f"{self.path}: holds scores of another list of pictures, which goes on with "
-                    f"{next_scored or next_failed} where this one has {name}; give the same "
-                    "list, another file, or --overwrite"
+                    f"{next_scored or next_failed} where this one {goes_on}; give the same list, "
+                    "another file, or --overwrite"
                 )
             self.done += 1
-        if next_scored or next_failed:
-            raise ValueError(
-                f"{self.path}: holds {next_scored or next_failed}, which is not in this list of "
-                "pictures; give the same list, another file, or --overwrite"
-            )
-        return iter(())
 
-    def write(self, path: str, scores: Sequence[float]) -> None:
-        """Append the scores of a picture.
+    def record(self, row: Row) -> None:
+        """Append a picture: to the scores, or to the failures.
 
         Args:
-            path: The picture.
-            scores: Its T scores.
+            row: Its T scores, or the reason why there are none.
         """
-        # Nine digits bring back every float32.
-        values = [float(f"{score:.9g}") for score in scores]
-        if self.rows.suffix == ".csv":
-            line = _csv_line([path, *values, *self._constant.values()])
+        if row.scores is None:
+            reason = " ".join(row.reason.split())
+            self._failures.append(_csv_line([printable(row.name), reason]))
+            self.failed += 1
         else:
-            row = {"image": path, **dict(zip(self.names, values, strict=True)), **self._constant}
-            line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        self._rows.append(line)
+            self._rows.append(self._line(row, row.scores))
         self.done += 1
 
-    def fail(self, path: str, reason: str) -> None:
-        """Append a picture that has no score.
-
-        Args:
-            path: The picture.
-            reason: Why.
-        """
-        self._failures.append(_csv_line([printable(path), " ".join(reason.split())]))
-        self.done += 1
-        self.failed += 1
+    def _line(self, row: Row, scores: list[float]) -> bytes:
+        # Nine digits bring back every float32.
+        values: list[Any] = [float(f"{score:.9g}") for score in scores]
+        if self._marks_resized:
+            values.append(row.resized_from)
+        values = [row.name, *values, *self._constant.values()]
+        if self.rows.suffix == ".csv":
+            return _csv_line(values)
+        fields = dict(zip(self._columns, values, strict=True))
+        return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
     def finish(self) -> None:
         """Close the files; write the Parquet file from its rows."""
