@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from multiprocessing.context import BaseContext
 
 import torch
 
@@ -80,7 +81,7 @@ def score_on_devices(
     count = len(devices)
     share = max(1, workers // count)
     with ExitStack() as stack:
-        pools = [ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for _ in devices]
+        pools = [ProcessPoolExecutor(1, _context()) for _ in devices]
         for pool in pools:
             stack.callback(pool.shutdown, cancel_futures=True)
         results: deque[Future[list[Row]]] = deque()
@@ -109,6 +110,15 @@ def score_on_devices(
                 f"a process of the devices {', '.join(devices)} ended before its work was done "
                 "(killed, out of memory?); the same command goes on where it was"
             ) from error
+
+
+def _context() -> BaseContext:
+    """A way to begin processes that holds no GPU; imports are done once for all where it can."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 _blocks: BlockScorer  # of this process

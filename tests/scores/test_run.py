@@ -25,27 +25,7 @@ from clipiqa_plus.prompts import PAIRS
 from clipiqa_plus.scorer import Scorer, load
 from clipiqa_plus.scores import score_files, write_gallery
 from clipiqa_plus.scores.inputs import find_pictures
-from tests.scores.child import run
-
-SIZES = [(48, 40), (40, 48), (48, 40), (64, 33)]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
-    """Eleven pictures in three folders, and files beside them that are none."""
-    for index in range(11):
-        place = ("", "b/", "b/c/")[index % 3]
-        width, height = SIZES[index % 4]
-        suffix = ".PNG" if index == 5 else ".png"
-        make_picture(tmp_path / f"in/{place}{index:02}{suffix}", width, height, index)
-    (tmp_path / "in/notes.txt").write_text("no picture")
-    (tmp_path / "in/._hidden.png").write_bytes(b"what a Mac leaves")
-    return tmp_path / "in"
-
-
-@pytest.fixture(scope="module")
-def scorer(clip: FrozenCLIP) -> Scorer:
-    return load(backbone=clip)
+from tests.scores.child import load_small, run
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -88,24 +68,46 @@ def test_several_scores_have_a_column_each(folder: Path, clip: FrozenCLIP, tmp_p
     assert list(read(tmp_path / "s.csv").columns[1:-3]) == list(PAIRS)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("suffix", "place", "devices"),
+    [
+        (".csv", "", ()),
+        (".jsonl", "", ()),
+        (".parquet", "", ()),
+        (".jsonl", "shards", ()),
+        (".csv", "shards", ("cpu", "cpu")),
+    ],
+)
 def test_killed_at_random_moments_every_file_once(
-    tmp_path: Path, make_picture: Callable[..., Path], suffix: str
+    tmp_path: Path,
+    make_picture: Callable[..., Path],
+    make_shard: Callable[..., Path],
+    suffix: str,
+    place: str,
+    devices: tuple[str, ...],
 ) -> None:
-    folder = tmp_path / "in"
-    for index in range(60):
-        make_picture(folder / f"{index:03}.png", 40, 40, index)
-    for index in (0, 7, 8, 33, 59):
-        (folder / f"{index:03}.png").write_bytes(b"damaged")
+    damaged = (0, 7, 8, 33, 59)
+    pictures = [make_picture(tmp_path / f"in/{i:03}.png", 40, 40, i) for i in range(60)]
+    for index in damaged:
+        pictures[index].write_bytes(b"damaged")
+    if place:
+        files = [(path.name, path.read_bytes()) for path in pictures]
+        shards = [make_shard(tmp_path / f"shards/{i}.tar", files[i::2]) for i in range(2)]
+        names = [
+            f"{shard}/{path.name}" for i, shard in enumerate(shards) for path in pictures[i::2]
+        ]
+    else:
+        names = [str(path) for path in pictures]
     out = tmp_path / f"scores{suffix}"
     rows = tmp_path / f".{out.name}.jsonl" if suffix == ".parquet" else out
+    source = str(tmp_path / (place or "in"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.scores.child"])
     moments = random.Random(suffix)
     kills = 0
-    for _ in range(3):
+    for _ in range(1 if devices else 3):  # several processes take seconds to begin
         before = rows.stat().st_size if rows.exists() else 0
-        child = context.Process(target=run, args=([str(folder)], str(out)))
+        child = context.Process(target=run, args=([source], str(out), devices))
         child.start()
         while child.is_alive() and (rows.stat().st_size if rows.exists() else 0) <= before:
             time.sleep(0.001)
@@ -119,19 +121,12 @@ def test_killed_at_random_moments_every_file_once(
             file.write(b"cut in the mid")
     elif suffix == ".parquet":
         return  # the third run was over before it could be killed
-    done = score_files(load(backbone=_small()), [str(folder)], out, batch_size=4)
+    done = score_files(load_small(), [source], out, batch_size=4)
     assert (done.scored, done.failed) == (55, 5)
     assert done.earlier > 0
-    names = [str(folder / f"{index:03}.png") for index in range(60)]
-    failed = list(pd.read_csv(tmp_path / "scores.failed.csv")["image"])
-    assert failed == [names[index] for index in (0, 7, 8, 33, 59)]
-    assert list(read(out)["image"]) == [name for name in names if name not in failed]
-
-
-def _small() -> FrozenCLIP:
-    from tests.conftest import small_clip
-
-    return small_clip()
+    bad = [name for name in names if int(name[-7:-4]) in damaged]
+    assert list(pd.read_csv(tmp_path / "scores.failed.csv")["image"]) == bad
+    assert list(read(out)["image"]) == [name for name in names if name not in bad]
 
 
 def test_unreadable_files_are_listed_with_the_reason(
