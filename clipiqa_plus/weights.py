@@ -212,10 +212,10 @@ def _kind(path: Path) -> str:
             raise ValueError(f"{path} is damaged or cut short: fetch it again") from error
         if "data.pkl" in names:
             return "jit" if "constants.pkl" in names else "torch"
-    elif head.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
-        return "torch"
     elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
         return "safetensors"  # a length, by the format at most this, then JSON
+    elif head.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
+        return "torch"
     elif head.lstrip().startswith(b"<"):
         raise ValueError(f"{path} holds a web page instead of weights: fetch it again")
     raise ValueError(

@@ -64,6 +64,16 @@ def save_safetensors(model: nn.Module, path: Path) -> None:
     safetensors.torch.save_file(model.state_dict(), path, metadata={"seed": "3"})
 
 
+def save_like_pickle(model: nn.Module, path: Path) -> None:
+    """Write safetensors whose first byte, of the header's length, is that of a pickle."""
+    for padding in range(0, 2048, 8):
+        safetensors.torch.save_file(model.state_dict(), path, {"padding": "x" * padding})
+        with path.open("rb") as file:
+            if file.read(1) == b"\x80":
+                return
+    raise AssertionError("no such length")
+
+
 FORMATS: dict[str, Save] = {
     "jit": save_jit,
     "plain": save_plain,
@@ -89,6 +99,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # ---------------------------------------------------------------- files
+
+
+def test_safetensors_that_begin_like_a_pickle(tmp_path: Path) -> None:
+    save_like_pickle(random_clip(RESNET, seed=3), tmp_path / "a")
+    original = random_clip(RESNET, seed=3).state_dict()["text_projection"]
+    assert torch.equal(load_weights(tmp_path / "a").state_dict["text_projection"], original)
 
 
 @SMALL
