@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipiqa_plus.backbone import FrozenCLIP
     from clipiqa_plus.export import export_scorer
+    from clipiqa_plus.hub import from_pretrained, push_to_hub
     from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
     from clipiqa_plus.presets import PRESETS
     from clipiqa_plus.prompt_files import load_prompts, save_prompts
@@ -31,8 +32,10 @@ __all__ = [
     "__version__",
     "export_pyiqa",
     "export_scorer",
+    "from_pretrained",
     "load",
     "load_prompts",
+    "push_to_hub",
     "save_prompts",
     "score",
 ]
@@ -50,8 +53,10 @@ _HOMES = {
     "ZeroShotPrompts": "prompts",
     "export_pyiqa": "prompt_imports",
     "export_scorer": "export",
+    "from_pretrained": "hub",
     "load": "scorer",
     "load_prompts": "prompt_files",
+    "push_to_hub": "hub",
     "save_prompts": "prompt_files",
     "score": "scorer",
 }

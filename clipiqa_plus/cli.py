@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", help="the --out of evaluate.py")
     report.set_defaults(run=_report)
 
-    prompts = topics.add_parser("prompts", help="prompt files: show, import, export")
+    prompts = topics.add_parser("prompts", help="prompt files: show, import, export, push")
     actions = prompts.add_subparsers(required=True, metavar="ACTION")
     show = actions.add_parser("show", help="what a prompt file was learned on, and what it reached")
     show.add_argument("file", help="a prompts.safetensors")
@@ -107,8 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     bring = actions.add_parser("import", help="prompts of pyiqa or of the official code, into ours")
     bring.add_argument("file", help="a .pth")
     bring.add_argument("--backbone", required=True, help="what they were learned on: RN50, ...")
+    bring.add_argument("--licence", help="of these prompts, as their authors state it")
     bring.add_argument("--out", required=True, help="a .safetensors")
     bring.set_defaults(run=_prompts_import)
+    push = actions.add_parser("push", help="onto the Hugging Face Hub, with a model card")
+    push.add_argument("file", help="a prompts.safetensors, or the folder of a run")
+    push.add_argument("repo", help="user/repo")
+    push.add_argument("--licence", help="such as cc-by-4.0, if the file states none")
+    push.add_argument("--private", action="store_true", help="make a new repository private")
+    push.set_defaults(run=_prompts_push)
     export = actions.add_parser("export", help="into pyiqa's format")
     export.add_argument("file", help="a prompts.safetensors")
     export.add_argument("--backbone", help="name or weights file (default: as the file says)")
@@ -324,7 +331,14 @@ def _prompts_import(options: argparse.Namespace) -> int:
 
     clip = FrozenCLIP.from_name(options.backbone, keeps_position(options.file))
     prompts = import_prompts(options.file, clip)
-    print(save_prompts(options.out, prompts, clip, reduction="mean"))
+    print(save_prompts(options.out, prompts, clip, licence=options.licence, reduction="mean"))
+    return 0
+
+
+def _prompts_push(options: argparse.Namespace) -> int:
+    from clipiqa_plus.hub import push_to_hub
+
+    print(push_to_hub(options.file, options.repo, options.licence, options.private or None))
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,11 +14,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from clipiqa_plus import __version__
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.prompt_imports import import_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
 FORMAT = "clipiqa_plus prompts 1"
+
+PROMPT_FILE = "prompts.safetensors"
+"""Name of the prompt file in the folder of a run and in a repository of the Hugging Face Hub."""
+
+HUB = "hf://"
+"""Prompts of this beginning are on the Hugging Face Hub: ``hf://user/repo``, ``...@revision``."""
 
 
 def save_prompts(
@@ -25,6 +33,7 @@ def save_prompts(
     prompts: ContextPrompts,
     clip: FrozenCLIP,
     regressor: dict[str, Tensor] | None = None,
+    licence: str | None = None,
     **facts: Any,
 ) -> Path:
     """Write learned prompts with everything that a later run must know to use them.
@@ -34,6 +43,7 @@ def save_prompts(
         prompts: Learned context tokens.
         clip: The backbone they were learned on.
         regressor: Weights over several pairs, if learned.
+        licence: Licence of the prompts, such as ``CC-BY-4.0``; None says that it is not stated.
         facts: What else to record (recipe, data set, split, metrics, ...), JSON values.
 
     Returns:
@@ -52,9 +62,27 @@ def save_prompts(
         **clip.describe(),
         **prompts.describe(),
         "steps": int(prompts.steps),
+        "licence": licence,
+        "version": __version__,
         **facts,
     }
-    metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in described.items()}
+    return write_prompts(path, tensors, described)
+
+
+def write_prompts(
+    path: str | PathLike[str], tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> Path:
+    """Write what :func:`read_prompts` returns.
+
+    Args:
+        path: File to write; replaced only when complete.
+        tensors: ``ctx`` and, if learned, ``regressor.*``.
+        facts: Metadata, JSON values.
+
+    Returns:
+        The path.
+    """
+    metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -63,11 +91,64 @@ def save_prompts(
     return path
 
 
+def find_prompts(source: str | PathLike[str]) -> Path:
+    """Return the prompt file that a source names.
+
+    Args:
+        source: A file; a folder that holds ``prompts.safetensors``, such as that of a run; or
+            ``hf://user/repo`` or ``hf://user/repo@revision`` on the Hugging Face Hub, fetched
+            into its cache.
+
+    Raises:
+        FileNotFoundError: If there is none, or it cannot be fetched.
+        ValueError: If the name of the repository is none.
+        ImportError: If the Hub's package is needed and missing.
+    """
+    if isinstance(source, str) and source.startswith(HUB):
+        repo, _, revision = source.removeprefix(HUB).partition("@")
+        return _fetch(repo, revision or None)
+    path = Path(source)
+    if path.is_dir():
+        path = path / PROMPT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such prompt file")
+    return path
+
+
+def _fetch(repo: str, revision: str | None) -> Path:
+    hub = import_hub()
+    try:
+        return Path(hub.hf_hub_download(repo, PROMPT_FILE, revision=revision))
+    except (OSError, ValueError, hub.errors.HTTPError) as error:
+        reason = " ".join(str(error).split())
+        at = f" at {revision}" if revision else ""
+        raise FileNotFoundError(
+            f"{HUB}{repo}: {PROMPT_FILE}{at} could not be fetched ({reason}). Without a network, "
+            "give the path of the file"
+        ) from error
+
+
+def import_hub() -> ModuleType:
+    """Import huggingface_hub.
+
+    Raises:
+        ImportError: If it is missing.
+    """
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise ImportError(
+            "the Hugging Face Hub needs huggingface_hub: pip install 'clipiqa-plus[hub]'"
+        ) from error
+    return huggingface_hub
+
+
 def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a prompt file.
 
     Args:
-        path: A file written by :func:`save_prompts`.
+        path: What :func:`find_prompts` takes; written by :func:`save_prompts`.
 
     Returns:
         Its tensors (``ctx`` and, if learned, ``regressor.*``) and its metadata.
@@ -76,9 +157,7 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a prompt file of this format.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such prompt file")
+    path = find_prompts(path)
     try:
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
@@ -98,14 +177,15 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     """Rebuild learned prompts on the backbone that they were learned on.
 
     Args:
-        path: A file written by :func:`save_prompts`, or one of pyiqa or of the official code, see
-            :mod:`clipiqa_plus.prompt_imports`; told apart by content.
+        path: What :func:`find_prompts` takes; written by :func:`save_prompts`, or by pyiqa or the
+            official code, see :mod:`clipiqa_plus.prompt_imports`; told apart by content.
         clip: The backbone; its weights must be the ones in the file's metadata.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no prompt file, or belongs to another backbone.
     """
+    path = find_prompts(path)
     if written_by_torch(path):
         return import_prompts(path, clip)
     tensors, facts = read_prompts(path)
@@ -133,14 +213,13 @@ def written_by_torch(path: str | PathLike[str]) -> bool:
     """Whether a file is one of ``torch.save``, as the prompts of pyiqa and the official code are.
 
     Args:
-        path: A prompt file; one that does not exist is none.
+        path: The file.
     """
-    path = Path(path)
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(4)
-    return head == b"PK\x03\x04" or head.startswith(b"\x80")  # today's zip, or a bare pickle
+    with Path(path).open("rb") as file:
+        head = file.read(9)
+    # Today's zip, or a bare pickle. A safetensors file begins with the length of its header, the
+    # lowest byte of which may be a pickle's first one.
+    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
 
 
 def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None:

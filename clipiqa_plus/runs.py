@@ -17,11 +17,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.prompt_files import save_prompts
+from clipiqa_plus.prompt_files import PROMPT_FILE, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
 RUN_FILE = "run.json"
-PROMPT_FILE = "prompts.safetensors"
 _PACKAGES = ("torch", "lightning", "torchmetrics", "openai-clip", "albumentations", "numpy")
 
 
@@ -66,13 +65,22 @@ class RunRecord(Callback):
         config: The resolved config as YAML.
         recipe: Name of the recipe.
         seed: The seed of the run.
+        licence: Licence of the learned prompts.
     """
 
-    def __init__(self, folder: Path, config: str, recipe: str, seed: int | bool | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        recipe: str,
+        seed: int | bool | None,
+        licence: str | None = None,
+    ) -> None:
         self.folder = folder
         self.config = config
         self.recipe = recipe
         self.seed = seed
+        self.licence = licence
 
     @rank_zero_only
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -99,30 +107,34 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the learned prompts and the metrics."""
+        path = self._write_prompts(trainer, pl_module)
+        if path is not None:
+            rank_zero_info(f"learned prompts: {path}")
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the test metrics, also to what the prompt file tells about itself."""
+        self._write_prompts(trainer, pl_module)
+
+    def _write_prompts(self, trainer: Trainer, pl_module: LightningModule) -> Path | None:
         assert isinstance(pl_module, CLIPIQAPlus)
         metrics = self._write_metrics(trainer)
         prompts = pl_module.prompts
         if not isinstance(prompts, ContextPrompts) or not prompts.learned:
-            return
+            return None
         regressor = pl_module.regressor
-        path = save_prompts(
+        return save_prompts(
             self.folder / PROMPT_FILE,
             prompts,
             pl_module.backbone,
             regressor=dict(regressor.state_dict()) if regressor is not None else None,
+            licence=self.licence,
             reduction=pl_module.reduction,
             recipe=self.recipe,
             seed=self.seed,
             metrics=metrics,
-            version=__version__,
             **_data_facts(getattr(trainer, "datamodule", None)),
         )
-        rank_zero_info(f"learned prompts: {path}")
-
-    @rank_zero_only
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the test metrics."""
-        self._write_metrics(trainer)
 
     def _write_metrics(self, trainer: Trainer) -> dict[str, float | None]:
         path = self.folder / "metrics.json"
@@ -158,6 +170,7 @@ def _data_facts(data: Any) -> dict[str, Any]:
         return {}
     return {
         "dataset": data.title or data.name or type(data).__name__,
+        "dataset_terms": data.terms or None,
         "split": data.split_kind,
         "split_sha256": split.digest,
         "samples": {part: len(data.rows(part)) for part in ("train", "val", "test")},

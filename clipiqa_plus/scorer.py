@@ -19,7 +19,7 @@ from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.download import sha256_of
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.presets import Preset, find_preset
-from clipiqa_plus.prompt_files import read_prompts, written_by_torch
+from clipiqa_plus.prompt_files import find_prompts, read_prompts, written_by_torch
 from clipiqa_plus.prompt_imports import keeps_position
 from clipiqa_plus.prompts import PAIRS
 from clipiqa_plus.scoring import pair_probability
@@ -139,7 +139,7 @@ def load(
     Args:
         preset: One of :data:`~clipiqa_plus.presets.PRESETS`.
         prompts: Prompt file, for presets with learned prompts: ours, pyiqa's or the official
-            code's.
+            code's; see :func:`~clipiqa_plus.prompt_files.find_prompts`.
         backbone: In place of the preset's or the prompt file's: a name, the path of a weights
             file, or a FrozenCLIP to share.
         device: Where to compute; None takes the GPU if there is one, or where a FrozenCLIP is.
@@ -150,6 +150,8 @@ def load(
         FileNotFoundError: If a file does not exist, or weights cannot be fetched.
     """
     chosen = find_preset(preset)
+    if prompts is not None and chosen.learned:
+        prompts = find_prompts(prompts)
     name, pos_embedding, config, reduction = _facts(chosen, prompts)
     if isinstance(backbone, FrozenCLIP):
         clip = backbone

@@ -66,6 +66,9 @@ class TrainCLI(LightningCLI):
         parser.add_argument(
             "--wandb", type=str | None, help="Also log to this Weights & Biases project."
         )
+        parser.add_argument(
+            "--licence", type=str | None, help="Licence of the learned prompts, as CC-BY-4.0."
+        )
         # One seed for what training draws; the split of the data has its own.
         parser.link_arguments("seed_everything", "model.prompts.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.init_args.order_seed", compute_fn=int)
@@ -86,6 +89,7 @@ class TrainCLI(LightningCLI):
             self.parser.dump(self.config),
             recipe,
             self.config.seed_everything,
+            config.licence,
         )
         callbacks = [*(given.callbacks or []), record, LastCheckpoint(config.checkpoint.dirpath)]
         if given.enable_progress_bar is not False:

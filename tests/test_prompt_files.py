@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clipiqa_plus import __version__
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.prompt_files import load_prompts, read_prompts, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
@@ -45,6 +46,23 @@ def test_metadata_says_what_the_prompts_belong_to(clip: FrozenCLIP, tmp_path: Pa
     assert facts["weights_sha256"] == clip.fingerprint
     assert facts["metrics"] == {"val/SRCC": 0.5}
     assert facts["pairs"] == [["Good photo.", "Bad photo."]]
+    assert facts["position"] == "middle"
+    assert facts["version"] == __version__
+    assert facts["licence"] is None  # not stated, and said so
+    save_prompts(path, trained(clip), clip, licence="CC-BY-4.0")
+    assert read_prompts(path)[1]["licence"] == "CC-BY-4.0"
+
+
+def test_a_file_that_begins_like_a_pickle_is_read(clip: FrozenCLIP, tmp_path: Path) -> None:
+    # safetensors begin with the length of the header, the lowest byte of which may be any.
+    path = tmp_path / "a.safetensors"
+    for padding in range(0, 2048, 8):
+        save_prompts(path, trained(clip), clip, padding="x" * padding)
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        raise AssertionError("no such length")
+    assert load_prompts(path, clip).learned
 
 
 def test_untrained_prompts_are_not_written(clip: FrozenCLIP, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def run(recipe: Path, *options: str) -> train.TrainCLI:
 
 
 def test_a_run_leaves_everything_behind(recipe: Path) -> None:
-    run(recipe)
+    run(recipe, "--licence=CC-BY-4.0")
     folder = recipe.parent / "run"
     facts = json.loads((folder / "run.json").read_text())
     assert facts["recipe"] == "tiny"
@@ -86,6 +86,10 @@ def test_a_run_leaves_everything_behind(recipe: Path) -> None:
     assert tensors["ctx"].shape == (16, 32)
     assert described["steps"] == 12
     assert described["split_sha256"] == facts["split_sha256"]
+    assert described["metrics"] == metrics
+    assert described["licence"] == "CC-BY-4.0"
+    named = {"backbone", "weights_sha256", "pairs", "position", "recipe", "dataset", "version"}
+    assert all(described[name] for name in named)
     logged = pd.read_csv(folder / "logs/version_0/metrics.csv")
     assert logged["val/SRCC"].notna().sum() == 4
     checkpoint = folder / "checkpoints/last.ckpt"
