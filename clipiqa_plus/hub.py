@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -176,7 +175,7 @@ def prompt_card(facts: Mapping[str, Any], repo: str) -> str:
     metrics = {
         name: f"{value:.4f}"
         for name, value in (facts.get("metrics") or {}).items()
-        if value is not None and math.isfinite(value)
+        if name.startswith(("val/", "test/")) and value is not None
     }
     learned_on = f" on {facts['dataset']}" if facts.get("dataset") else ""
     parts = [
