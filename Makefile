@@ -1,10 +1,11 @@
 # make demo: install, train on the embedded demo, compare learned prompts with zero-shot.
 # make test: install, check style and types, run the tests.
+# make docs: install, build the documentation into build/site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install check clean
+.PHONY: demo test docs install check clean
 
 demo: install
 	$(BIN)/python train.py --config configs/demo.yaml --overwrite true
@@ -13,6 +14,9 @@ demo: install
 
 test: check
 	$(BIN)/python -m pytest
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 check: install
 	$(BIN)/ruff check .
