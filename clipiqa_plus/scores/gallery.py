@@ -8,15 +8,15 @@ import os
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow.parquet as pq
-from jinja2 import Environment
 from PIL import Image
 
 from clipiqa_plus.scores.inputs import picture_named
 from clipiqa_plus.scores.pictures import NO_LIMIT, decode
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CHUNK = 50_000
 _PIXELS = 240
@@ -59,6 +59,9 @@ def write_gallery(
     Returns:
         The page.
     """
+    import pandas as pd
+    from jinja2 import Environment
+
     empty = pd.DataFrame()
     best = worst = dict.fromkeys(names, empty)
     count = 0
@@ -86,6 +89,9 @@ def write_gallery(
 
 
 def _chunks(path: Path) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+    import pyarrow.parquet as pq
+
     if path.suffix == ".parquet":
         yield from (batch.to_pandas() for batch in pq.ParquetFile(path).iter_batches(_CHUNK))
     elif path.suffix == ".jsonl":
