@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clipiqa_plus.fusion import FusedTower, is_offered
 from clipiqa_plus.weights import build_clip, load_weights
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class FrozenCLIP(nn.Module):
         """Factor from cosine to logit, about 100 (the exponential is taken)."""
         self.is_vit = hasattr(clip.visual, "class_embedding")
         self.pos_embedding = pos_embedding or self.is_vit
+        self._fused: FusedTower | None = None
+        if not self.is_vit and precision == "fp32" and is_offered():
+            self._fused = FusedTower(clip.visual)
 
     if TYPE_CHECKING:
         clip: CLIP
@@ -181,7 +185,10 @@ class FrozenCLIP(nn.Module):
         mean = images.new_tensor(MEAN).view(3, 1, 1)
         std = images.new_tensor(STD).view(3, 1, 1)
         images = ((images - mean) / std).to(dtype, memory_format=torch.channels_last)
-        features = encode_normalised(visual, images, self.pos_embedding)
+        if self._fused and images.device.type == "cpu" and not torch.is_grad_enabled():
+            features = _pool_first_query(visual.attnpool, self._fused(images), self.pos_embedding)
+        else:
+            features = encode_normalised(visual, images, self.pos_embedding)
         return F.normalize(features.float(), dim=-1)
 
     def token_embedding(self, ids: Tensor) -> Tensor:

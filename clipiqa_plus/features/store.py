@@ -30,7 +30,7 @@ from clipiqa_plus.features.identity import pixel_probe
 StorageDtype = Literal["fp32", "fp16"]
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when a store is laid out differently, or when the same backbone, file, resize and view
 give other features than before."""
 
