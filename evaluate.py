@@ -12,13 +12,14 @@ from rich.console import Console
 
 from clipiqa_plus.comparison import NOTHING, compare_sources
 from clipiqa_plus.entry import run_entry
-from clipiqa_plus.evaluation import describe, load_sources, score, thumbnails, zero_shot_options
+from clipiqa_plus.evaluation import backbones, evaluate, load_sources, zero_shot_options
+from clipiqa_plus.evaluation_logs import log_evaluation
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.options import evaluation_parser
 from clipiqa_plus.protocols import render_repeats, repeated
 from clipiqa_plus.recipes import data_of, expand, read_recipe
 from clipiqa_plus.report import write_report
-from clipiqa_plus.results import named, render, save, start_record, stems
+from clipiqa_plus.results import named, render, save, save_training, start_record, stems
 
 
 def main(args: list[str] | None = None) -> pd.DataFrame:
@@ -35,18 +36,20 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
             splits = (options.repeats, options.train, out / name, options.device, cache)
             console.print(render_repeats(name, repeated(Path(path), sources, *splits)))
             continue
-        scores = score(sources, data, options.part, options.device, cache)
-        shown = thumbnails(data, scores, options.prompts, options.thumbnails)
-        skipped = len(data.skipped(options.part))
-        tables = tables.add(name, compare_sources(scores, options.prompts, skipped=skipped))
-        record["data"][name] = describe(sources, data, options.part)
-        save(out, name, tables, scores, shown, record)
+        how = (options.part, options.device, cache, options.thumbnails)
+        found = evaluate(sources, data, *how)
+        skipped, towers = len(found.about["skipped"]), backbones(found.about)
+        compared = compare_sources(found.scores, options.prompts, skipped=skipped, backbones=towers)
+        tables = tables.add(name, compared)
+        save(out, name, tables, found, record)
     for name, reason in absent.items():
         console.print(f"absent: {name}: {reason}", markup=False)
     if options.repeats:
         return tables.results
+    save_training(out, options.prompts)
+    log_evaluation(out, options.wandb, options.tensorboard)
     console.print(*(render(table, kind) for kind, table in named(tables).items()))
-    console.print(f"saved: {out}, report: {write_report(out)}")
+    console.print(f"saved: {out}, report: {write_report(out, options.report)}")
     return tables.results
 
 

@@ -7,7 +7,7 @@ or only roughly, stands in the column ``note``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,6 +108,14 @@ def correlations(prediction: ArrayLike, mos: ArrayLike) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()} | {"n": len(x)}
 
 
+def rank_correlation(prediction: ArrayLike, mos: ArrayLike) -> float:
+    """Return SRCC alone, [N] scores with [N] MOS; NaN where it does not exist."""
+    x, y = (np.asarray(values, np.float64) for values in (prediction, mos))
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(srcc(torch.from_numpy(x), torch.from_numpy(y)))
+
+
 def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
     """Compute the metrics alone, without intervals.
 
@@ -127,7 +135,11 @@ def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
 
 
 def compare_sources(
-    scores: pd.DataFrame, sources: Sequence[str], resamples: int = RESAMPLES, skipped: int = 0
+    scores: pd.DataFrame,
+    sources: Sequence[str],
+    resamples: int = RESAMPLES,
+    skipped: int = 0,
+    backbones: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compute both tables of a data set, with intervals and tests.
 
@@ -136,6 +148,7 @@ def compare_sources(
         sources: Names of the sources; the others are compared with the first.
         resamples: Number of bootstrap resamples.
         skipped: Number of pictures that should be among the scores and could not be read.
+        backbones: Of each source, in words: the notes say where they are not the same.
     """
     results: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -146,14 +159,25 @@ def compare_sources(
             found, against = _compare_target(group, list(sources), resamples)
         results += [{"target": target, **row} for row in found]
         differences += [{"target": target, **row} for row in against]
-    if skipped:
-        left_out = f"pictures left out: {skipped}, see {SKIPPED}"
-        for row in results + differences:
-            row["note"] = "; ".join(filter(None, [left_out, row["note"]]))
+    left_out = f"pictures left out: {skipped}, see {SKIPPED}" if skipped else ""
+    for row in results + differences:
+        notes = [left_out, _backbones(row, backbones or {}), row["note"]]
+        row["note"] = "; ".join(filter(None, notes))
     return Comparison(
         pd.DataFrame(results, columns=["target", "prompts", *RESULTS]),
         pd.DataFrame(differences, columns=["target", "prompts", "against", *DIFFERENCES]),
     )
+
+
+def _backbones(row: dict[str, Any], backbones: Mapping[str, str]) -> str:
+    """Which backbone a row is about, where sources have different ones."""
+    if len(set(backbones.values())) < 2:
+        return ""
+    mine = backbones[row["prompts"]]
+    if "against" not in row:
+        return f"features of {mine}"
+    other = backbones[row["against"]]
+    return f"different backbones: {mine} against {other}" if mine != other else ""
 
 
 def _compare_target(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,33 +11,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.backbone import FrozenCLIP
-from clipiqa_plus.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations, rank_errors
+from clipiqa_plus.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.interpolation import interpolate, pair_cosines
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
+from clipiqa_plus.moved import thumbnails
 from clipiqa_plus.prompt_files import read_prompts
 from clipiqa_plus.prompt_words import nearest_words, text_cosines
 from clipiqa_plus.prompts import ContextPrompts
+from clipiqa_plus.results import Evaluated
 
 __all__ = [
     "COLUMNS",
     "ZERO_SHOT",
+    "backbones",
     "compare",
     "correlations",
     "describe",
+    "evaluate",
     "load_sources",
     "score",
-    "thumbnails",
     "zero_shot_options",
 ]
 
 ZERO_SHOT = "zero_shot"
-_SIDE, _QUALITY = 112, 60  # of thumbnails: 2 to 3 KB each
 
 
 def load_sources(
@@ -111,14 +112,17 @@ def zero_shot_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def score(
+def evaluate(
     sources: Mapping[str, CLIPIQAPlus],
     data: IQADataModule,
     part: str = "test",
     device: str | torch.device = "cpu",
     cache: FeatureCache | None = None,
-) -> pd.DataFrame:
-    """Score the pictures of a part with every source, encoding each picture once per backbone.
+    pictures: int = 0,
+) -> Evaluated:
+    """Score the pictures of a part with every source, and along the line to every learned one.
+
+    Each picture is encoded once per backbone.
 
     Args:
         sources: The sources by name.
@@ -126,36 +130,77 @@ def score(
         part: ``train``, ``val`` or ``test``.
         device: Where to compute.
         cache: Where features are kept for the next time; None encodes and forgets.
+        pictures: Most thumbnails to make.
 
     Returns:
-        One row per picture and target: ``id`` (row of the annotations), ``image``, ``target``,
-        ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion`` and ``level`` where known,
-        and the score of each source.
+        What can be saved and made into a page.
 
     Raises:
         RuntimeError: If a source's context tokens are random.
         ValueError: If a source has not one score for each target, or the part is empty.
     """
+    features = _encoded(sources, data, part, device, cache)
+    scores = _scored(sources, features, data, part)
+    return Evaluated(
+        scores,
+        interpolate(sources, features, data.rows(part), data.targets),
+        thumbnails(data, scores, list(sources), pictures),
+        describe(sources, data, part),
+    )
+
+
+def score(
+    sources: Mapping[str, CLIPIQAPlus],
+    data: IQADataModule,
+    part: str = "test",
+    device: str | torch.device = "cpu",
+    cache: FeatureCache | None = None,
+) -> pd.DataFrame:
+    """Score the pictures of a part with every source alone; see :func:`evaluate`.
+
+    Returns:
+        One row per picture and target: ``id`` (row of the annotations), ``image``, ``target``,
+        ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion`` and ``level`` where known,
+        and the score of each source.
+    """
+    return _scored(sources, _encoded(sources, data, part, device, cache), data, part)
+
+
+def _encoded(
+    sources: Mapping[str, CLIPIQAPlus],
+    data: IQADataModule,
+    part: str,
+    device: str | torch.device,
+    cache: FeatureCache | None,
+) -> dict[str, Tensor]:
+    """Image features of each source's backbone; sources of one backbone share them."""
     data.setup()
+    features: dict[int, Tensor] = {}
     for source in sources.values():
         source.require_learned()
-    rows = data.rows(part)
-    features: dict[int, Tensor] = {}
+        source.to(device)
+        if id(source.backbone) not in features:
+            features[id(source.backbone)] = _features(source.backbone, data, part, cache)
+    return {name: features[id(source.backbone)] for name, source in sources.items()}
+
+
+def _scored(
+    sources: Mapping[str, CLIPIQAPlus],
+    features: Mapping[str, Tensor],
+    data: IQADataModule,
+    part: str,
+) -> pd.DataFrame:
     columns: dict[str, np.ndarray] = {}
     for name, source in sources.items():
-        source.to(device)
-        key = id(source.backbone)
-        if key not in features:
-            features[key] = _features(source.backbone, data, part, cache)
         with torch.inference_mode():
-            scores = source.score_features(features[key])
+            scores = source.score_features(features[name])
         if scores.shape[1] != len(data.targets):
             raise ValueError(
                 f"{name}: {scores.shape[1]} scores for targets {', '.join(data.targets)}; "
                 "give one antonym pair for each"
             )
         columns[name] = scores.double().cpu().numpy()
-    return _frame(data, rows, columns)
+    return _frame(data, data.rows(part), columns)
 
 
 def _features(
@@ -195,37 +240,6 @@ def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -
     return pd.concat(frames, ignore_index=True)
 
 
-def thumbnails(
-    data: IQADataModule, scores: pd.DataFrame, sources: Sequence[str], count: int
-) -> pd.DataFrame:
-    """Make small JPEGs of pictures for the report: first of those that tuning moved most.
-
-    Args:
-        data: The data module that was scored.
-        scores: What :func:`score` returned.
-        sources: Names of the sources; the others are compared with the first.
-        count: Most pictures to take.
-
-    Returns:
-        ``id`` and ``jpeg`` (bytes), in the order of their use.
-    """
-    moved = pd.Series(0.0, index=scores.index)
-    for _, group in scores.groupby("target", sort=False):
-        errors = [rank_errors(group[s].to_numpy(), group["mos"].to_numpy()) for s in sources]
-        for error in errors[1:]:
-            moved[group.index] = np.maximum(moved[group.index], np.abs(error - errors[0]))
-    order = moved.groupby(scores["id"]).max().sort_values(ascending=False, kind="stable")
-    dataset = data.dataset("test")  # its views are plain, as those of every part evaluated
-    found = {}
-    for row in track(order.index[:count], description="thumbnails", transient=True):
-        picture = Image.fromarray(dataset.picture(int(row), 0))
-        picture.thumbnail((_SIDE, _SIDE), reducing_gap=2)
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
-        found[row] = file.getvalue()
-    return pd.DataFrame({"id": list(found), "jpeg": list(found.values())})
-
-
 def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str) -> dict[str, Any]:
     """Return what a later reader needs to know of the sources and the data set: JSON values."""
     return {
@@ -256,8 +270,22 @@ def _inside(source: CLIPIQAPlus) -> dict[str, Any]:
     return {
         "nearest_words": nearest_words(source.prompts, source.backbone),
         "text_cosines": text_cosines(source.prompts, source.backbone),
+        "pair_cosines": pair_cosines(source.prompts, source.backbone).to_dict("split"),
     }
 
 
 def _sha256(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def backbones(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the backbone of each source in words.
+
+    Args:
+        about: What :func:`describe` returned.
+    """
+    found = {}
+    for name, facts in about["sources"].items():
+        position = "with" if facts["pos_embedding"] else "without"
+        found[name] = f"{facts['backbone']} {position} positional embedding, {facts['precision']}"
+    return found

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
-from clipiqa_plus.backbone import FrozenCLIP, Precision
+from clipiqa_plus.backbone import FrozenCLIP, Precision, TextPrecision
 from clipiqa_plus.losses import LOSSES
 from clipiqa_plus.metrics import iqa_metrics
 from clipiqa_plus.prompt_files import check_backbone, load_prompts, read_prompts
@@ -74,6 +74,10 @@ class CLIPIQAPlus(LightningModule):
         loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa) or ``rank``.
         optimizer: From parameters to an optimizer.
         schedule: Learning rate over the whole training: ``cosine`` to zero, or ``constant``.
+        text_precision: Number format of the text tower's matrix products, fp32 or bf16; bf16 is
+            faster on processors and GPUs that have it.
+        compile_text: Compile the text pass of a training step; the first step then takes a
+            minute. On a GPU this replays CUDA graphs, which has not been tried yet.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class CLIPIQAPlus(LightningModule):
         loss: Literal["mse", "plcc", "mse_plcc", "rank"] = "mse",
         optimizer: OptimizerCallable = sgd,
         schedule: Literal["cosine", "constant"] = "cosine",
+        text_precision: TextPrecision = "fp32",
+        compile_text: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(prompts, Mapping):  # from a checkpoint
@@ -94,7 +100,9 @@ class CLIPIQAPlus(LightningModule):
             raise ValueError(f"loss {loss!r}; choose from {', '.join(LOSSES)}")
         if isinstance(backbone, str):
             self.save_hyperparameters({"backbone": backbone})
-            backbone = FrozenCLIP.from_name(backbone, pos_embedding, precision)
+            backbone = FrozenCLIP.from_name(
+                backbone, pos_embedding, precision, text_precision, compile_text
+            )
         self.save_hyperparameters(
             {
                 "pos_embedding": backbone.pos_embedding,
@@ -103,6 +111,8 @@ class CLIPIQAPlus(LightningModule):
                 "reduction": reduction,
                 "loss": loss,
                 "schedule": schedule,
+                "text_precision": backbone.text_precision,
+                "compile_text": backbone.compile_text,
             }
         )
         self.backbone = backbone
@@ -155,17 +165,19 @@ class CLIPIQAPlus(LightningModule):
             self._text = key, self.prompts(self.backbone)
         return self._text[1]
 
-    def score_features(self, features: Tensor) -> Tensor:
+    def score_features(self, features: Tensor, text: Tensor | None = None) -> Tensor:
         """Score image features.
 
         Args:
             features: Unit features, float32 [B, D].
+            text: Text features [P, 2, D] in place of the module's own.
 
         Returns:
             Scores, float32 [B, T], in [0, 1] unless a regressor is used; T is 1, or P without
             reduction.
         """
-        scores = pair_probability(features, self.text_features(), self.backbone.logit_scale)
+        text = self.text_features() if text is None else text
+        scores = pair_probability(features, text, self.backbone.logit_scale)
         if self.regressor is not None:
             return cast(Tensor, self.regressor(scores))
         return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)

@@ -30,6 +30,9 @@ def evaluation_parser(description: str | None) -> ArgumentParser:
     add("--backbone", type=str | None, help="of zero-shot (default: as learned, or the recipe's)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     add("--out", default="runs/evaluation", help="folder for results and scores per picture")
+    add("--report", type=str | None, help="where the HTML page goes (default: OUT/report.html)")
+    add("--wandb", type=str | None, help="also log to this Weights & Biases project")
+    add("--tensorboard", type=str | None, help="also log to this folder, for TensorBoard")
     add("--thumbnails", type=int, default=300, help="pictures of a data set shown in the report")
     parser.add_class_arguments(FeatureCache, "features")
     return parser

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import shlex
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,28 @@ import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup
 
-from clipiqa_plus.charts import MOST_POINTS, number, source_charts
-from clipiqa_plus.comparison import correlations, rank_errors
+from clipiqa_plus.charts import Chart, number, picture_charts, picture_table, records, shown
+from clipiqa_plus.comparison import rank_correlation
+from clipiqa_plus.interpolation import along
+from clipiqa_plus.moved import Moved, data_uris, moved_pictures
+from clipiqa_plus.overviews import (
+    FEWEST_SPOKES,
+    MOST_SPOKES,
+    heatmap,
+    radar,
+    training_charts,
+    way_charts,
+)
 from clipiqa_plus.results import (
     DIFFERENCES,
+    INTERPOLATION,
     RECORD,
     RESULTS,
     SCORES,
+    SHARED,
     THUMBNAILS,
+    TRAINING,
+    cross_set,
     load_table,
     printable,
 )
@@ -30,17 +45,16 @@ from clipiqa_plus.runs import write_text
 
 REPORT = "report.html"
 SIGNIFICANT = 0.05
-THUMBNAIL_BYTES = 6_500_000
-"""Most that all thumbnails may take in the page; those of pictures that moved least are left out.
-With Vega's 0.9 MB and the points this keeps a page below 10 MB."""
-_MOVED = 8  # pictures shown as helped, and as hurt
+PAGE_BYTES = 9_000_000
+"""What thumbnails may fill the page up to; those of pictures that moved least are left out."""
 
 
-def write_report(folder: str | Path) -> Path:
-    """Write ``report.html`` into the folder of an evaluation.
+def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
+    """Write the page of an evaluation.
 
     Args:
         folder: The ``--out`` of ``evaluate.py``.
+        page: Where to; None takes ``report.html`` in the folder.
 
     Returns:
         The page.
@@ -49,160 +63,255 @@ def write_report(folder: str | Path) -> Path:
         FileNotFoundError: If the folder holds no evaluation.
     """
     folder = Path(folder)
+    path = folder / REPORT if page is None else Path(page)
+    context = _context(folder)
+    names = list(context["record"]["data"])
+    bare = _template().render(context, thumbnails=_compact({}))
+    budget = (PAGE_BYTES - len(bare.encode())) // len(names)
+    thumbnails = {name: data_uris(folder / name / THUMBNAILS, budget) for name in names}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, _template().render(context, thumbnails=_compact(thumbnails)))
+    return path
+
+
+def _context(folder: Path) -> dict[str, Any]:
+    """What the template shows, but for thumbnails."""
     results = load_table(folder / f"{RESULTS}.json")
     differences = load_table(folder / f"{DIFFERENCES}.json")
     record = json.loads(_existing(folder / RECORD).read_text())
-    names = list(dict.fromkeys(results["data"]))
-    thumbnails = {
-        name: _thumbnails(folder / name / THUMBNAILS, THUMBNAIL_BYTES // len(names))
-        for name in names
-    }
-    sections = []
-    for (name, target), rows in results.groupby(["data", "target"], sort=False):
-        scores = pd.read_parquet(_existing(folder / str(name) / SCORES))
-        group = scores[scores["target"] == target].reset_index(drop=True)
-        sections.append(_section(str(name), str(target), group, list(rows["prompts"])))
-    charts = [chart for section in sections for chart in section["charts"]]
-    page = _template().render(
-        title="Prompts compared",
-        sentences=summary(results, differences),
-        results=_cells(results, _verdicts(results, differences)),
-        differences=_cells(differences, {}),
-        notes=[n for n in dict.fromkeys([*results["note"], *differences.get("note", [])]) if n],
-        sections=sections,
-        thumbnails=thumbnails,
-        specs={chart["id"]: chart["spec"] for chart in charts},
-        record=record,
-        command=shlex.join(["python", *record["command"]]),
-        library=Markup(
-            vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace(
-                "</script", r"<\/script"
+    names = [str(name) for name in dict.fromkeys(results["data"])]
+    specs: dict[str, Any] = {}
+
+    def placed(charts: Iterable[Chart], points: str = "") -> list[dict[str, str]]:
+        """Give charts their ids, and keep their specifications for the browser."""
+        places = []
+        for chart in charts:
+            place = f"chart-{len(specs)}"
+            specs[place] = {"spec": chart.spec, "points": points}
+            places.append(
+                {"id": place, "caption": chart.caption, "alt": chart.alt, "note": chart.note}
             )
-        ),
-    )
-    write_text(folder / REPORT, page)
-    return folder / REPORT
+        return places
+
+    sections = [_section(folder, name, results[results["data"] == name]) for name in names]
+    overview = [heatmap(cross_set(results))] if len(names) > 1 else []
+    overview += [section["radar"] for section in sections if section["radar"]]
+    points = {}
+    for section in sections:
+        for target in section["targets"]:
+            target["charts"] = placed(target["charts"], target["points"])
+            points[target["points"]] = target["table"]
+    return {
+        "title": "Prompts compared",
+        "sentences": summary(results, differences),
+        "results": _cells(results, _verdicts(results, differences)),
+        "differences": _cells(differences, {}),
+        "notes": [n for n in dict.fromkeys([*results["note"], *differences.get("note", [])]) if n],
+        "overview": placed(overview),
+        "training": placed(_training(folder, list(dict.fromkeys(results["prompts"])))),
+        "sections": sections,
+        "specs": _compact(specs),
+        "points": _compact(points),
+        "inside": _inside(record),
+        "record": record,
+        "command": shlex.join(["python", *record["command"]]),
+        "library": _library(),
+    }
 
 
-def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, str]]:
     """Say in one sentence per comparison whether tuning helped.
 
     Args:
         results: Results of an evaluation.
         differences: Its differences, with ``p_holm``.
+
+    Returns:
+        Sentences, each with ``better``, ``worse``, or nothing where no difference is significant.
     """
     if differences.empty:
         rows = results.itertuples()
-        return [f"On {r.data} ({r.target}), {r.prompts} has SRCC {number(r.SRCC)}." for r in rows]
+        said = [f"On {r.data} ({r.target}), {r.prompts} has SRCC {number(r.SRCC)}." for r in rows]
+        return [(sentence, "") for sentence in said]
     sentences = []
     for row in differences.itertuples():
         where = f"On {row.data} ({row.target}, {row.n} pictures), {row.prompts}"
+        verdict = _verdict(row)
         if math.isnan(row.p_holm):
-            sentences.append(f"{where} cannot be compared with {row.against}: {row.note}.")
+            why = f": {row.note}" if row.note else ""
+            sentences.append((f"{where} cannot be compared with {row.against}{why}.", verdict))
             continue
-        says = f"SRCC {row.dSRCC:+.3f} [{row.dSRCC_low:+.3f}, {row.dSRCC_high:+.3f}]"
+        says = f"SRCC {row.dSRCC:+.3f}"
+        if not math.isnan(row.dSRCC_low):
+            says += f" [{row.dSRCC_low:+.3f}, {row.dSRCC_high:+.3f}]"
         says += f", p {_p(row.p_holm)} after Holm's correction"
-        if row.p_holm < SIGNIFICANT:
-            verdict = "ranks better than" if row.dSRCC > 0 else "ranks worse than"
-        else:
-            verdict = "does not differ significantly from"
-        sentences.append(f"{where} {verdict} {row.against}: {says}.")
+        does = f"ranks {verdict} than" if verdict else "does not differ significantly from"
+        sentences.append((f"{where} {does} {row.against}: {says}.", verdict))
     return sentences
+
+
+def _verdict(row: Any) -> str:
+    """Of a row of differences: ``better`` or ``worse`` where significant, else nothing."""
+    if not row.p_holm < SIGNIFICANT:  # also of NaN
+        return ""
+    return "better" if row.dSRCC > 0 else "worse"
 
 
 def _verdicts(results: pd.DataFrame, differences: pd.DataFrame) -> dict[int, str]:
     """What to mark in which row of the results: significant differences only."""
     marks: dict[int, str] = {}
     for row in differences.itertuples():
-        if row.p_holm < SIGNIFICANT:  # never of NaN
+        if _verdict(row):
             keys = results[["data", "target", "prompts"]]
             at = (keys == [row.data, row.target, row.prompts]).all(axis=1)
-            verdict = "▲ better" if row.dSRCC > 0 else "▼ worse"
-            marks[int(np.flatnonzero(at)[0])] = f"{verdict} than {row.against}"
+            sign = "▲" if row.dSRCC > 0 else "▼"
+            marks[int(np.flatnonzero(at)[0])] = f"{sign} {_verdict(row)} than {row.against}"
     return marks
 
 
 def _cells(table: pd.DataFrame, marks: dict[int, str]) -> dict[str, Any]:
-    """Columns and rows for the page: each cell as text and as the value to sort by."""
-    shown, values = printable(table), table
+    """A table for the page: what all rows share, and cells as text and as the value to sort by."""
+    sharable = SHARED if "prompts" in table else ()
+    shared = [n for n in sharable if n in table and table[n].nunique() == 1 and table[n].iloc[0]]
+    texts, values = printable(table).drop(columns=shared, errors="ignore"), table
     if marks:
         marked = [marks.get(at, "") for at in range(len(table))]
-        place = list(shown.columns).index("prompts") + 1
-        shown.insert(place, "significant", marked)
+        texts.insert(list(texts.columns).index("prompts") + 1, "significant", marked)
         values = table.assign(significant=marked)
+    numbers = [n for n in texts.columns if pd.api.types.is_numeric_dtype(values[n])]
     rows = []
-    for index, texts in shown.iterrows():
-        keys = [values.loc[index, name] for name in shown.columns]
-        keys = ["" if isinstance(key, float) and math.isnan(key) else key for key in keys]
-        rows.append(list(zip(texts, keys, strict=True)))
-    return {"columns": list(shown.columns), "rows": rows}
-
-
-def _section(name: str, target: str, scores: pd.DataFrame, sources: list[str]) -> dict[str, Any]:
-    """Charts, breakdown and pictures of one data set and target."""
-    charts = source_charts(name, target, scores, sources)
+    for index, texts_of in texts.iterrows():
+        cells = []
+        for name, text in texts_of.items():
+            key = values.loc[index, name]
+            value, _, ends = str(text).partition(" [") if name in numbers else (text, "", "")
+            empty = isinstance(key, float) and math.isnan(key)
+            cells.append(
+                {"text": value, "interval": ends and f"[{ends}", "key": "" if empty else key}
+            )
+        rows.append(cells)
     return {
+        "shared": {name: table[name].iloc[0] for name in shared},
+        "columns": list(texts.columns),
+        "numbers": numbers,
+        "rows": rows,
+    }
+
+
+def _section(folder: Path, name: str, results: pd.DataFrame) -> dict[str, Any]:
+    """Charts, breakdown and pictures of one data set, target by target."""
+    scores = pd.read_parquet(_existing(folder / name / SCORES))
+    way = pd.read_parquet(_existing(folder / name / INTERPOLATION))
+    sources = list(dict.fromkeys(results["prompts"]))
+    targets = [
+        _target(name, str(target), group.reset_index(drop=True), way, sources)
+        for target, group in scores.groupby("target", sort=False)
+    ]
+    matrix = results.pivot(index="target", columns="prompts", values="SRCC")
+    matrix = matrix.loc[[t["target"] for t in targets], sources]
+    return {
+        "name": name,
+        "anchor": f"data-{name}",
+        "targets": targets,
+        "radar": _radar(f"SRCC of each target, {name}", matrix),
+    }
+
+
+def _target(
+    name: str, target: str, scores: pd.DataFrame, way: pd.DataFrame, sources: list[str]
+) -> dict[str, Any]:
+    where = f"{name} ({target})"
+    table = picture_table(scores, sources)
+    drawn = shown(table)
+    charts = picture_charts(where, table, sources)
+    charts += way_charts(where, along(way[way["target"] == target], scores), sources)
+    breakdown = _breakdown(scores, sources)
+    by_distortion = _radar(f"SRCC by distortion, {where}", breakdown[sources])
+    return {
+        "target": target,
         "title": f"{name}: {target}",
-        "data": name,
-        "drawn": min(len(scores), MOST_POINTS),
-        "pictures": len(scores),
-        "charts": charts,
-        "sources": sources,
-        "breakdown": _breakdown(scores, sources),
+        "points": f"{name}/{target}",
+        "table": {"data": name, "columns": _columns(drawn)},
+        "drawn": len(drawn),
+        "pictures": len(table),
+        "charts": charts if by_distortion is None else [*charts, by_distortion],
+        "breakdown": _cells(breakdown.reset_index(), {}) if len(breakdown) else None,
         "moved": [_moved(scores, sources[0], other) for other in sources[1:]],
     }
 
 
-def _breakdown(scores: pd.DataFrame, sources: list[str]) -> list[dict[str, Any]]:
+def _breakdown(scores: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
     """SRCC of each source within each distortion, where distortions are known."""
     if "distortion" not in scores:
-        return []
-    return [
-        {
-            "name": str(distortion),
+        return pd.DataFrame(columns=["n", *sources])
+    rows = {
+        str(distortion): {
             "n": len(group),
-            "SRCC": [correlations(group[source], group["mos"])["SRCC"] for source in sources],
+            **{s: rank_correlation(group[s], group["mos"]) for s in sources},
         }
         for distortion, group in scores.groupby("distortion", sort=True)
-    ]
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("distortion")
+
+
+def _radar(title: str, matrix: pd.DataFrame) -> Chart | None:
+    """A radar of what has a value for some source, if it is neither a line nor a thicket."""
+    known = matrix.dropna(how="all")
+    if not FEWEST_SPOKES <= len(known) <= MOST_SPOKES:
+        return None
+    return radar(title, [str(name) for name in known.index], known)
 
 
 def _moved(scores: pd.DataFrame, first: str, other: str) -> dict[str, Any]:
-    """The pictures whose rank a source brought nearest to, and farthest from, that of MOS."""
-    mos = scores["mos"].to_numpy()
-    gain = rank_errors(scores[first], mos) - rank_errors(scores[other], mos)
-    order = np.argsort(-gain, kind="stable")
-
-    def pictures(rows: np.ndarray) -> list[dict[str, Any]]:
+    def told(pictures: Iterable[Moved]) -> list[dict[str, Any]]:
         return [
             {
-                "id": int(scores["id"].iloc[row]),
-                "image": str(scores["image"].iloc[row]) if "image" in scores else "",
-                "says": f"MOS {mos[row]:.2f}, {first} {scores[first].iloc[row]:.2f}, "
-                f"{other} {scores[other].iloc[row]:.2f}; "
-                f"{abs(gain[row]):.0%} of all ranks {'nearer' if gain[row] > 0 else 'farther'}",
+                "id": p.id,
+                "image": p.image,
+                "says": f"MOS {p.mos:.2f}, {first} {p.first:.2f}, {other} {p.other:.2f}; "
+                f"{abs(p.gain):.0%} of all ranks {'nearer' if p.gain > 0 else 'farther'}",
             }
-            for row in rows
+            for p in pictures
         ]
 
-    helped = order[:_MOVED][gain[order[:_MOVED]] > 0]
-    hurt = order[::-1][:_MOVED][gain[order[::-1][:_MOVED]] < 0]
-    groups = {"Helped most": pictures(helped), "Hurt most": pictures(hurt)}
+    helped, hurt = moved_pictures(scores, first, other)
+    groups = {"Helped most": told(helped), "Hurt most": told(hurt)}
     return {"first": first, "other": other, "groups": groups}
 
 
-def _thumbnails(path: Path, budget: int) -> dict[str, str]:
-    """Data URIs by id, as many as fit a number of bytes."""
-    found: dict[str, str] = {}
-    if not path.is_file():
-        return found
-    for row in pd.read_parquet(path).itertuples():
-        uri = f"data:image/jpeg;base64,{base64.b64encode(row.jpeg).decode()}"
-        budget -= len(uri) + 12
-        if budget < 0:
-            break
-        found[str(row.id)] = uri
-    return found
+def _training(folder: Path, sources: list[str]) -> list[Chart]:
+    path = folder / TRAINING
+    return training_charts(pd.read_parquet(path), sources) if path.is_file() else []
+
+
+def _inside(record: dict[str, Any]) -> dict[str, Any]:
+    """What learned prompts look like, by source: the same in every data set."""
+    return {
+        source: facts
+        for about in record["data"].values()
+        for source, facts in about["sources"].items()
+        if facts.get("nearest_words")
+    }
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    rows = records(table)
+    return {str(name): [row[str(name)] for row in rows] for name in table}
+
+
+def _compact(content: Any) -> Markup:
+    """JSON for a script element, in which no name can end it."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&'":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+@cache
+def _library() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed in one script."""
+    code = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return Markup(code.replace("</script", r"<\/script"))
 
 
 def _p(value: float) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich import box
@@ -18,16 +18,32 @@ from rich.text import Text
 from clipiqa_plus.comparison import SKIPPED, Comparison
 from clipiqa_plus.runs import versions, write_json, write_text
 from clipiqa_plus.statistics import RESAMPLES
+from clipiqa_plus.training_curves import training_curves
 
 RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
 CROSS_SET = "cross_set"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
+INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
 _TEXT = ("data", "target", "prompts", "against", "note", "resampled")
-_SHARED = ("data", "target", "against", "resampled", "n")
+SHARED = ("data", "target", "against", "resampled", "n")
+"""Columns that stand in the heading of a table whose rows all share them."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval]; RMSE on MOS normalised to [0, 1]",
     "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
 }
+
+
+class Evaluated(NamedTuple):
+    """What the evaluation of one data set found, from which its page is made."""
+
+    scores: pd.DataFrame
+    """See :func:`~clipiqa_plus.evaluation.score`."""
+    interpolation: pd.DataFrame
+    """See :func:`~clipiqa_plus.interpolation.interpolate`."""
+    thumbnails: pd.DataFrame
+    """See :func:`~clipiqa_plus.evaluation.thumbnails`."""
+    about: dict[str, Any]
+    """See :func:`~clipiqa_plus.evaluation.describe`."""
 
 
 def named(tables: Comparison) -> dict[str, pd.DataFrame]:
@@ -109,7 +125,7 @@ def render(table: pd.DataFrame, title: str = "results") -> Group:
 
 
 def _drawn(part: pd.DataFrame, title: str) -> Table:
-    shared = [c for c in _SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
+    shared = [c for c in SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
     heading = "  ".join([title, *(f"{name}: {part[name].iloc[0]}" for name in shared)])
     drawn = Table(
         title=heading,
@@ -180,36 +196,44 @@ def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def save(
-    folder: Path,
-    name: str,
-    tables: Comparison,
-    scores: pd.DataFrame,
-    thumbnails: pd.DataFrame,
-    record: Mapping[str, Any],
+    folder: Path, name: str, tables: Comparison, found: Evaluated, record: dict[str, Any]
 ) -> None:
     """Write an evaluation up to and with one data set.
 
     Args:
         folder: Gets ``results``, ``differences`` and, for several data sets, ``cross_set`` as
             csv, json, md and tex, and ``evaluation.json``.
-        name: Name of the data set; its folder gets ``scores.parquet``, ``thumbnails.parquet``,
-            and ``skipped.csv``: pictures without a score, each with the reason.
+        name: Name of the data set; its folder gets ``scores.parquet``, ``interpolation.parquet``,
+            ``thumbnails.parquet``, and ``skipped.csv``: pictures without a score, each with the
+            reason.
         tables: Tables of all data sets so far.
-        scores: Scores per picture of this one.
-        thumbnails: Its thumbnails.
-        record: See :func:`start_record`; its ``data`` has this data set's ``skipped``.
+        found: What this data set's evaluation found.
+        record: See :func:`start_record`; what is known of this data set is added to its ``data``.
     """
     (folder / name).mkdir(parents=True, exist_ok=True)
-    skipped = pd.DataFrame(record["data"][name]["skipped"].items(), columns=["image", "reason"])
+    skipped = pd.DataFrame(found.about["skipped"].items(), columns=["image", "reason"])
     write_text(folder / name / SKIPPED, skipped.to_csv(index=False))
-    _save_parquet(folder / name / SCORES, scores)
-    _save_parquet(folder / name / THUMBNAILS, thumbnails)
+    _save_parquet(folder / name / SCORES, found.scores)
+    _save_parquet(folder / name / INTERPOLATION, found.interpolation)
+    _save_parquet(folder / name / THUMBNAILS, found.thumbnails)
     for kind, table in {DIFFERENCES: tables.differences, **named(tables)}.items():
         write_text(folder / f"{kind}.csv", table.to_csv(index=False))
         write_json(folder / f"{kind}.json", _records(table))
         write_text(folder / f"{kind}.md", markdown(table))
         write_text(folder / f"{kind}.tex", latex(table))
+    record["data"][name] = found.about
     write_json(folder / RECORD, record)
+
+
+def save_training(folder: Path, prompts: Sequence[str]) -> None:
+    """Write what the runs beside prompt files logged, as ``training.parquet``.
+
+    Args:
+        folder: Folder of the evaluation.
+        prompts: Prompt sources, see :func:`~clipiqa_plus.training_curves.training_curves`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_parquet(folder / TRAINING, training_curves(prompts))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

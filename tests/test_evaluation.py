@@ -21,9 +21,10 @@ from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.comparison import RESULTS, compare, compare_sources
 from clipiqa_plus.data.tables import TableData
 from clipiqa_plus.data.transforms import AugmentedViews
-from clipiqa_plus.evaluation import load_sources, score, thumbnails
+from clipiqa_plus.evaluation import load_sources, score
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from clipiqa_plus.moved import thumbnails
 from clipiqa_plus.prompt_files import save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 from clipiqa_plus.results import load_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from clipiqa_plus.comparison import NOTHING, compare_sources
 from clipiqa_plus.results import (
+    Evaluated,
     cross_set,
     latex,
     load_table,
@@ -74,8 +76,11 @@ def test_saved_tables_come_back(tmp_path) -> None:
     scores = scored(contents=4)
     tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a"]))
     thumbnails = pd.DataFrame({"id": [0], "jpeg": [b"x"]})
-    record = start_record([]) | {"data": {"mine": {"skipped": {"a.png": "not an image"}}}}
-    save(tmp_path, "mine", tables, scores, thumbnails, record)
+    record, about = start_record([]), {"skipped": {"a.png": "not an image"}}
+    way = pd.DataFrame({"source": ["a"], "id": [0], "score": [0.5]})
+    save(tmp_path, "mine", tables, Evaluated(scores, way, thumbnails, about), record)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["data"] == {"mine": about}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/interpolation.parquet"), way)
     assert "NaN" not in (tmp_path / "results.json").read_text()
     for name, table in zip(("results", "differences"), tables, strict=True):
         loaded = load_table(tmp_path / f"{name}.json")

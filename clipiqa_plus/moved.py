@@ -1,0 +1,109 @@
+"""The pictures whose rank tuning moved most: which they are, and small JPEGs of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.progress import track
+
+from clipiqa_plus.comparison import rank_errors
+from clipiqa_plus.data.base import IQADataModule
+
+MOST_MOVED = 8
+"""Pictures shown as helped, and as hurt."""
+_SIDE, _QUALITY = 112, 60  # of thumbnails: 2 to 3 KB each
+
+
+class Moved(NamedTuple):
+    """A picture that another source ranks nearer to MOS, or farther from it."""
+
+    id: int
+    image: str
+    mos: float
+    first: float
+    """Score of the source compared with."""
+    other: float
+    gain: float
+    """Share of all ranks that the picture came nearer to its rank by MOS; below 0: farther."""
+
+
+def moved_pictures(scores: pd.DataFrame, first: str, other: str) -> tuple[list[Moved], list[Moved]]:
+    """Find the pictures that a source helped and hurt most.
+
+    Args:
+        scores: Scores per picture of one target.
+        first: Source compared with.
+        other: The source.
+
+    Returns:
+        At most :data:`MOST_MOVED` helped and as many hurt ones, the most moved first.
+    """
+    mos = scores["mos"].to_numpy()
+    gain = rank_errors(scores[first], mos) - rank_errors(scores[other], mos)
+    names = scores["image"] if "image" in scores else scores["id"]
+    columns = (scores["id"].astype(int), names.astype(str), mos, scores[first], scores[other], gain)
+    pictures = [Moved(*row) for row in zip(*columns, strict=True)]
+    order = np.argsort(-gain, kind="stable")
+    helped = [pictures[i] for i in order[:MOST_MOVED] if gain[i] > 0]
+    hurt = [pictures[i] for i in order[::-1][:MOST_MOVED] if gain[i] < 0]
+    return helped, hurt
+
+
+def thumbnails(
+    data: IQADataModule, scores: pd.DataFrame, sources: Sequence[str], count: int
+) -> pd.DataFrame:
+    """Make small JPEGs of pictures for the report: first of those that tuning moved most.
+
+    Args:
+        data: The data module that was scored.
+        scores: What :func:`score` returned.
+        sources: Names of the sources; the others are compared with the first.
+        count: Most pictures to take.
+
+    Returns:
+        ``id`` and ``jpeg`` (bytes), in the order of their use.
+    """
+    moved = pd.Series(0.0, index=scores.index)
+    for _, group in scores.groupby("target", sort=False):
+        errors = [rank_errors(group[s].to_numpy(), group["mos"].to_numpy()) for s in sources]
+        for error in errors[1:]:
+            moved[group.index] = np.maximum(moved[group.index], np.abs(error - errors[0]))
+    order = moved.groupby(scores["id"]).max().sort_values(ascending=False, kind="stable")
+    dataset = data.dataset("test")  # its views are plain, as those of every part evaluated
+    found = {}
+    for row in track(order.index[:count], description="thumbnails", transient=True):
+        picture = Image.fromarray(dataset.picture(int(row), 0))
+        picture.thumbnail((_SIDE, _SIDE), reducing_gap=2)
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
+        found[row] = file.getvalue()
+    return pd.DataFrame({"id": list(found), "jpeg": list(found.values())})
+
+
+def data_uris(path: Path, budget: int) -> dict[str, str]:
+    """Read thumbnails for a page.
+
+    Args:
+        path: A ``thumbnails.parquet``; none if it does not exist.
+        budget: Bytes they may take in the page; those at the end are left out.
+
+    Returns:
+        Data URIs by id.
+    """
+    found: dict[str, str] = {}
+    if not path.is_file():
+        return found
+    for row in pd.read_parquet(path).itertuples():
+        uri = f"data:image/jpeg;base64,{base64.b64encode(row.jpeg).decode()}"
+        budget -= len(uri) + 12
+        if budget < 0:
+            break
+        found[str(row.id)] = uri
+    return found
