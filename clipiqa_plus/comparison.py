@@ -113,7 +113,7 @@ def rank_correlation(prediction: ArrayLike, mos: ArrayLike) -> float:
     x, y = (np.asarray(values, np.float64) for values in (prediction, mos))
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    return float(srcc(torch.from_numpy(x), torch.from_numpy(y)))
+    return float(srcc(torch.tensor(x), torch.tensor(y)))
 
 
 def compare(scores: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
