@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--devices", type=int, default=1, help="so many GPUs, a process for each")
     score.add_argument("--batch-size", type=int, default=16, help="most pictures at once")
     score.add_argument("--workers", type=int, help="threads that decode (default: cores)")
+    score.add_argument(
+        "--engine",
+        default="local",
+        choices=["local", "ray"],
+        help="ray: also URLs and Parquet tables",
+    )
     score.add_argument("--max-pixels", type=int, help="larger pictures are failures, or resized")
     score.add_argument(
         "--oversize",
@@ -128,24 +134,31 @@ def _score(options: argparse.Namespace) -> int:
     from functools import partial
 
     from clipiqa_plus.scorer import load
-    from clipiqa_plus.scores import SizeLimit, name_devices, score_files, write_gallery
-
-    limit = SizeLimit(options.max_pixels, options.oversize)
-    devices = name_devices(options.devices, options.device)
-    ready = partial(load, options.preset, options.prompts, options.backbone)
-    scorer = ready(device=devices[0] if len(devices) == 1 else "cpu")
-    done = score_files(
-        scorer,
-        options.paths,
-        options.out,
-        options.batch_size,
-        options.workers,
-        options.overwrite,
-        True,
-        limit,
-        devices if len(devices) > 1 else (),
-        ready,
+    from clipiqa_plus.scores import (
+        SizeLimit,
+        name_devices,
+        score_files,
+        score_with_ray,
+        write_gallery,
     )
+
+    if options.html and "://" in options.out:
+        raise ValueError(f"--html is made from a file of scores on this machine, not {options.out}")
+    limit = SizeLimit(options.max_pixels, options.oversize)
+    ready = partial(load, options.preset, options.prompts, options.backbone)
+    how = (options.batch_size, options.workers, options.overwrite, True, limit)
+    if options.engine == "ray":
+        scorer, count = ready(device="cpu"), options.devices
+        done = score_with_ray(
+            scorer, ready, options.paths, options.out, *how, count, options.device
+        )
+    elif options.devices == 1:
+        scorer = ready(device=options.device)
+        done = score_files(scorer, options.paths, options.out, *how)
+    else:
+        devices = name_devices(options.devices, options.device)
+        scorer = ready(device="cpu")
+        done = score_files(scorer, options.paths, options.out, *how, devices, ready)
     earlier = f", {done.earlier:,} of them before" if done.earlier else ""
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
     print(f"{done.scored:,} scores by {options.preset} in {options.out}")

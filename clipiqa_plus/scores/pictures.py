@@ -17,6 +17,8 @@ from clipiqa_plus.scores.output import printable
 
 Oversize = Literal["error", "resize"]
 
+BAD_NAME = "name with a line break or not in UTF-8; rename the file"
+
 # Pillow opens none that is larger: its guard against files that unpack to fill the memory.
 _PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 
@@ -123,7 +125,7 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
     if picture.flaw:
         return Decoded(reason=picture.flaw)
     if printable(picture.name) != picture.name:
-        return Decoded(reason="name with a line break or not in UTF-8; rename the file")
+        return Decoded(reason=BAD_NAME)
     try:
         with picture.open() as file, Image.open(file) as image:
             width, height = image.size

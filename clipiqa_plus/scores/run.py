@@ -41,8 +41,8 @@ class Summary:
     """Pictures that earlier runs had recorded."""
     seconds: float
     """Time of this run."""
-    failures: Path
-    """File of the pictures without a score, and why; exists if there are any."""
+    failures: str
+    """Path or URL of the file of the pictures without a score, and why; exists if there are any."""
 
     @property
     def rate(self) -> float:
@@ -111,7 +111,7 @@ def score_files(
         stack.enter_context(closing(rows))
         record(rows, file, None if total is None else total - earlier, progress)
     seconds = time.perf_counter() - begin
-    return Summary(file.done - file.failed, file.failed, earlier, seconds, file.failures)
+    return Summary(file.done - file.failed, file.failed, earlier, seconds, str(file.failures))
 
 
 def record(
