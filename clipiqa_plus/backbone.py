@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clipiqa_plus.full_precision import full_precision
 from clipiqa_plus.fusion import FusedTower, is_offered
+from clipiqa_plus.text_pass import compiled, encode_embeddings, use_precision
 from clipiqa_plus.weights import build_clip, load_weights
 
 if TYPE_CHECKING:
     from clip.model import CLIP, AttentionPool2d, ModifiedResNet, VisionTransformer
 
 Precision = Literal["fp32", "bf16", "fp16"]
+TextPrecision = Literal["fp32", "bf16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,6 +46,8 @@ class FrozenCLIP(nn.Module):
             bicubically to the grid of the picture. CLIP-IQA drops it (paper, section 3.2), which
             is what lets a ResNet take any size well. ViTs cannot do without theirs.
         precision: Number format of the image tower. Features are returned in fp32 always.
+        text_precision: Number format of the matrix products in the text tower's blocks.
+        compile_text: Compile the text pass of a training step, see :func:`text_pass.compiled`.
     """
 
     def __init__(
@@ -52,10 +57,17 @@ class FrozenCLIP(nn.Module):
         fingerprint: str,
         pos_embedding: bool = False,
         precision: Precision = "fp32",
+        text_precision: TextPrecision = "fp32",
+        compile_text: bool = False,
     ) -> None:
         super().__init__()
         if precision not in _DTYPES:
             raise ValueError(f"precision {precision!r}; choose from {', '.join(_DTYPES)}")
+        if text_precision not in get_args(TextPrecision):
+            raise ValueError(
+                f"text_precision {text_precision!r}; choose from "
+                f"{', '.join(get_args(TextPrecision))}"
+            )
         clip.eval()
         _fold_batchnorm(clip.visual)
         clip.eval().requires_grad_(False)
@@ -64,10 +76,13 @@ class FrozenCLIP(nn.Module):
         for layer in clip.visual.modules():
             if isinstance(layer, nn.LayerNorm):  # openai-clip's LayerNorm computes in fp32
                 layer.float()
+        use_precision(clip.transformer, _DTYPES[text_precision])
         self.__dict__["clip"] = clip  # past nn.Module.__setattr__, which would register it
         self.name = name
         self.fingerprint = fingerprint
         self.precision: Precision = precision
+        self.text_precision: TextPrecision = text_precision
+        self.compile_text = compile_text
         self.logit_scale = math.exp(float(clip.logit_scale))
         """Factor from cosine to logit, about 100 (the exponential is taken)."""
         self.is_vit = hasattr(clip.visual, "class_embedding")
@@ -81,7 +96,12 @@ class FrozenCLIP(nn.Module):
 
     @classmethod
     def from_name(
-        cls, name: str, pos_embedding: bool = False, precision: Precision = "fp32"
+        cls,
+        name: str,
+        pos_embedding: bool = False,
+        precision: Precision = "fp32",
+        text_precision: TextPrecision = "fp32",
+        compile_text: bool = False,
     ) -> FrozenCLIP:
         """Load weights by name or path and freeze them.
 
@@ -89,13 +109,23 @@ class FrozenCLIP(nn.Module):
             name: One of the names of openai-clip, ``demo``, or the path of a weights file.
             pos_embedding: See the class.
             precision: See the class.
+            text_precision: See the class.
+            compile_text: See the class.
 
         Raises:
             ValueError: If the name is unknown or the file is not CLIP's.
             FileNotFoundError: If the file is not there, or no source of the weights answers.
         """
         weights = load_weights(name)
-        return cls(build_clip(weights), weights.name, weights.sha256, pos_embedding, precision)
+        return cls(
+            build_clip(weights),
+            weights.name,
+            weights.sha256,
+            pos_embedding,
+            precision,
+            text_precision,
+            compile_text,
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenCLIP:
         # Device moves reach the model; a change of dtype does not: precision is chosen once.
@@ -162,7 +192,10 @@ class FrozenCLIP(nn.Module):
         Raises:
             ValueError: If the shape, the range or the size does not fit.
         """
-        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+        with (
+            torch.set_grad_enabled(differentiable and torch.is_grad_enabled()),
+            full_precision(self.device.type),
+        ):
             return self._encode(images)
 
     def _encode(self, images: Tensor | Sequence[Tensor]) -> Tensor:
@@ -198,10 +231,10 @@ class FrozenCLIP(nn.Module):
     def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
         """Encode prompts given as token embeddings, differentiable in them alone.
 
-        The sequence is cut right after the last end-of-text token. Under the causal mask no
-        token sees what follows it, so this changes nothing but the rounding, and a prompt of 16
-        context tokens costs 21 positions instead of 77. For the same reason a beginning that all
-        prompts share is the same in every layer and is computed once.
+        Under the causal mask no token sees what follows it. Therefore positions behind the last
+        end of text change nothing and need not be given: a prompt of 16 context tokens costs 21
+        positions, not 77. For the same reason a beginning that all prompts share is the same in
+        every layer and is computed once.
 
         Args:
             embeddings: float32 [N, L, W], without positional embedding.
@@ -215,25 +248,14 @@ class FrozenCLIP(nn.Module):
         Raises:
             ValueError: If a prompt is longer than the model's context.
         """
-        clip = self.clip
-        length = int(eot.max()) + 1
-        if length > clip.positional_embedding.shape[0]:
+        if embeddings.shape[1] > self.context_length:
             raise ValueError(
-                f"a prompt has {length} tokens and the model takes "
-                f"{clip.positional_embedding.shape[0]}; use fewer context tokens or words"
+                f"a prompt has {embeddings.shape[1]} tokens and the model takes "
+                f"{self.context_length}; use fewer context tokens or words"
             )
-        x = embeddings[:, :length] + clip.positional_embedding[:length]  # [N, L, W]
-        last = eot.to(x.device)[:, None]
-        if shared:
-            x, mask, last = _merge_prompts(x, last, shared)
-        else:
-            mask = _additive(torch.ones(length, length, dtype=torch.bool, device=x.device).tril())
-        *blocks, final_block = clip.transformer.resblocks
-        for block in blocks:
-            x = _text_block(block, x, mask)
-        x = _text_block(final_block, x, mask, last).flatten(0, 1)  # [N, W]
-        x = F.layer_norm(x, x.shape[-1:], clip.ln_final.weight, clip.ln_final.bias)
-        return F.normalize(x @ clip.text_projection, dim=-1)
+        learning = torch.is_grad_enabled() and embeddings.requires_grad
+        run = compiled(self.device.type) if self.compile_text and learning else encode_embeddings
+        return run(self.clip, embeddings, eot, shared)
 
 
 def _fold_batchnorm(visual: nn.Module) -> None:
@@ -343,60 +365,3 @@ def _interpolate_grid(embedding: Tensor, height: int, width: int) -> Tensor:
     grid = grid.T.reshape(1, -1, side, side).float()
     grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False)
     return torch.cat([first, grid[0].flatten(1).T.to(embedding.dtype)])
-
-
-def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay prompts of one beginning out as one sequence: the beginning, then each one's own rest.
-
-    Args:
-        x: [N, L, W].
-        last: int64 [N, 1], position of the last token of each prompt.
-        shared: Length of the beginning.
-
-    Returns:
-        The sequence [1, R, W], its additive mask [R, R], in which a rest sees the beginning and
-        itself, and the place of each last token in it, [1, N].
-    """
-    count, length = x.shape[:2]
-    sequence = torch.cat([x[0, :shared], x[:, shared:].flatten(0, 1)])[None]
-    order = torch.arange(length, device=x.device)
-    position = torch.cat([order[:shared], order[shared:].repeat(count)])
-    prompt = torch.arange(count, device=x.device).repeat_interleave(length - shared)
-    prompt = torch.cat([prompt.new_full((shared,), -1), prompt])
-    visible = (prompt == prompt[:, None]) | (prompt < 0)
-    mask = _additive(visible & (position <= position[:, None]))
-    offset = torch.arange(count, device=x.device) * (length - shared)
-    return sequence, mask, (offset + last[:, 0])[None]
-
-
-def _additive(visible: Tensor) -> Tensor:
-    """Turn what each row sees into the mask that is added to its attention logits."""
-    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -math.inf)
-
-
-def _text_block(block: Any, x: Tensor, mask: Tensor, last: Tensor | None = None) -> Tensor:
-    """One residual block of openai-clip's text transformer, by fused attention.
-
-    Args:
-        block: Block of openai-clip.
-        x: [B, R, W].
-        mask: Additive attention mask, [R, R].
-        last: int64 [B, K], the only rows that are wanted; None wants all.
-
-    Returns:
-        [B, R, W] or [B, K, W].
-    """
-    attention = block.attn
-    y = F.layer_norm(x, x.shape[-1:], block.ln_1.weight, block.ln_1.bias)
-    qkv = F.linear(y, attention.in_proj_weight, attention.in_proj_bias)
-    qkv = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    query, keys, values = qkv.unbind()  # [B, heads, R, W / heads] each
-    if last is not None:
-        x = x.take_along_dim(last[..., None], dim=1)
-        query = query.take_along_dim(last[:, None, :, None], dim=2)
-        mask = mask[last][:, None]  # [B, 1, K, R]
-    y = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    x = x + attention.out_proj(y.transpose(1, 2).flatten(2))
-    y = F.layer_norm(x, x.shape[-1:], block.ln_2.weight, block.ln_2.bias)
-    y = 1.702 * block.mlp.c_fc(y)
-    return x + block.mlp.c_proj(F.silu(y) / 1.702)  # QuickGELU: z * sigmoid(1.702 z)

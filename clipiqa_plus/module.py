@@ -160,6 +160,8 @@ class CLIPIQAPlus(LightningModule):
             return cast(Tensor, self.prompts(self.backbone))
         # An optimizer step, a loaded state and a new device each change this key.
         ctx = getattr(self.prompts, "ctx", self.prompts.ids)
+        if ctx.is_inference():  # made in torch.inference_mode(), where no change is counted
+            return cast(Tensor, self.prompts(self.backbone))
         key = (id(self.prompts), ctx.device, ctx.data_ptr(), ctx._version)
         if self._text is None or self._text[0] != key:
             self._text = key, self.prompts(self.backbone)

@@ -278,3 +278,19 @@ def test_summary_names_what_is_trained_and_what_is_frozen(model: CLIPIQAPlus) ->
 def test_unknown_loss_is_refused(clip: FrozenCLIP) -> None:
     with pytest.raises(ValueError, match="choose from mse"):
         CLIPIQAPlus(clip, loss="mae")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["learned", "zero_shot"])
+def test_module_made_in_inference_mode_scores(mode: str) -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def scores() -> torch.Tensor:
+        module = CLIPIQAPlus(small_clip(), prompts=PromptConfig(mode=mode))
+        if mode == "learned":
+            module.prompts.steps += 1
+        return module(images)
+
+    with torch.no_grad():
+        expected = scores()
+    with torch.inference_mode():
+        torch.testing.assert_close(scores(), expected, atol=1e-6, rtol=0)  # rounding of fp32
