@@ -70,7 +70,7 @@ def main() -> None:
             files = make_files(place / "small", chosen.files, chosen.side)
             rows.append(overhead(files, place, chosen.repeats, chosen.quick))
         if "memory" in chosen.parts:
-            counts = [min(1000, chosen.listed // 2), chosen.listed]
+            counts = [chosen.listed] if chosen.quick else [min(1000, chosen.listed), chosen.listed]
             rows += memory(place, counts, chosen.threads, chosen.quick)
         if "kills" in chosen.parts:
             rows += kills(place, chosen.kills, chosen.quick)
@@ -137,7 +137,10 @@ def bare_loop(scorer: Scorer, files: Sequence[str]) -> torch.Tensor:
 def memory(place: Path, counts: Sequence[int], threads: int, quick: bool) -> list[Row]:
     """Run the command on few and on many files of the least size, each in a fresh process."""
     weights = place / "weights.pt"
-    torch.save(random_clip(TOY if quick else "RN50", seed=0).state_dict(), weights)
+    state = random_clip(TOY if quick else "RN50", seed=0).state_dict()
+    # Half precision is how OpenAI's file has them; while it is read, both are in memory.
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
+    del state
     rows: list[Row] = []
     for count in counts:
         folder = place / f"listed{count}"

@@ -77,6 +77,13 @@ def test_script_runs_and_writes_its_numbers(name: str, tmp_path: Path) -> None:
         assert all(number >= 0 for number in numbers)
 
 
+def test_scoring_runs_and_says_what_it_costs(tmp_path: Path) -> None:
+    found = run("scoring", tmp_path, "--repeats", "1", "--parts", "overhead", "memory")
+    overhead, memory = found["rows"]
+    assert overhead["CPU ratio"] > 0
+    assert 0.2 < memory["largest resident, GiB"] < 2  # torch alone takes more than the lower
+
+
 def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
     found = run("score_differences", tmp_path, "--threads", "1")
     rows = {row["what"]: row for row in found["rows"]}

@@ -24,7 +24,6 @@ from clipiqa_plus.scores.places import find_places
 from clipiqa_plus.scores.ray_data import _list, _resume
 from tests.scores.child import load_mortal, load_small
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 
 
