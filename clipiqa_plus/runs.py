@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
@@ -123,7 +124,7 @@ class RunRecord(Callback):
         if not isinstance(prompts, ContextPrompts) or not prompts.learned:
             return None
         regressor = pl_module.regressor
-        return save_prompts(
+        path = save_prompts(
             self.folder / PROMPT_FILE,
             prompts,
             pl_module.backbone,
@@ -135,6 +136,10 @@ class RunRecord(Callback):
             metrics=metrics,
             **_data_facts(getattr(trainer, "datamodule", None)),
         )
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.log_artifact(path, type="prompts")
+        return path
 
     def _write_metrics(self, trainer: Trainer) -> dict[str, float | None]:
         path = self.folder / "metrics.json"

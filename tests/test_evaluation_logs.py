@@ -5,8 +5,6 @@ from __future__ import annotations
 import builtins
 import io
 import json
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,24 +15,7 @@ from clipiqa_plus.evaluation_logs import log_evaluation
 from clipiqa_plus.moved import moved_pictures
 from clipiqa_plus.results import load_table
 from tests.test_report import evaluation, pictures
-
-
-def wandb_records(path: Path) -> Iterator[object]:
-    """Records of an offline run: LevelDB's log format behind a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, at, whole = path.read_bytes(), 7, b""
-    while at < len(content):
-        left = 32768 - at % 32768
-        if left < 7:  # no header fits the rest of a block
-            at += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        whole += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield Record.FromString(whole)
-            whole = b""
+from tests.wandb_files import wandb_artifacts
 
 
 @pytest.fixture
@@ -77,9 +58,7 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
     assert {row[3] for row in rows} == {"helped", "hurt"}
 
     (log,) = run.glob("*.wandb")
-    artifacts = [
-        r.artifact for r in wandb_records(log) if r.WhichOneof("record_type") == "artifact"
-    ]  # type: ignore[attr-defined]
+    artifacts = wandb_artifacts(log)
     (prompts,) = [a for a in artifacts if a.type == "prompts"]
     assert [entry.path for entry in prompts.manifest.contents] == ["0-a"]
     assert prompts.manifest.contents[0].size == len(b"context tokens")

@@ -20,6 +20,7 @@ import train
 from clipiqa_plus.prompt_files import read_prompts
 from clipiqa_plus.weights import random_clip
 from tests.conftest import SMALL_RESNET
+from tests.wandb_files import wandb_artifacts
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,9 +176,15 @@ def test_zero_shot_switch_trains_nothing_and_tests_the_words(recipe: Path) -> No
 def test_wandb_offline_by_one_flag(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run(recipe, "--wandb=clipiqa-test", "--trainer.max_epochs=1")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(recipe.parent / "data"))
+    cli = run(recipe, "--wandb=clipiqa-test", "--trainer.max_epochs=1")
     folder = recipe.parent / "run"
-    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    cli.trainer.loggers[1].experiment.finish()
+    (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    prompts = [a for a in wandb_artifacts(log) if a.type == "prompts"]
+    assert [e.path for e in prompts[-1].manifest.contents] == ["prompts.safetensors"]
+    size = (folder / "prompts.safetensors").stat().st_size
+    assert prompts[-1].manifest.contents[0].size == size
     assert (folder / "logs/version_0/metrics.csv").is_file()
 
 
