@@ -163,7 +163,8 @@ def _score(options: argparse.Namespace) -> int:
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
     print(f"{done.scored:,} scores by {options.preset} in {options.out}")
     if options.html and done.scored:
-        print(write_gallery(options.html, options.out, scorer.names, scorer.settings))
+        settings = {**scorer.settings, **limit.settings}
+        print(write_gallery(options.html, options.out, scorer.names, settings))
     if done.failed:
         print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
     return 1 if done.failed else 0
@@ -305,8 +306,27 @@ def _prompts_show(options: argparse.Namespace) -> int:
     for name, value in facts.items():
         table.add_row(name, str(value))
     Console().print(table)
+    _show_training(options.file)
     _show_words(options, facts)
     return 0
+
+
+def _show_training(file: str) -> None:
+    """Print the training curves of the run that the file lies in, if it does."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from clipiqa_plus.training_curves import sparkline, training_curves
+
+    curves = training_curves([file])
+    if curves.empty:
+        print(f"no training curves: no logs/version_*/metrics.csv beside {file}")
+        return
+    table = Table("metric", "first", "last", "steps", "curve", title="training")
+    for metric, curve in curves.groupby("metric", sort=False):
+        ends = (f"{curve['value'].iloc[at]:.4f}" for at in (0, -1))
+        table.add_row(str(metric), *ends, f"{curve['step'].max():,}", sparkline(curve["value"], 32))
+    Console().print(table)
 
 
 def _show_words(options: argparse.Namespace, facts: dict[str, Any]) -> None:
@@ -315,6 +335,7 @@ def _show_words(options: argparse.Namespace, facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     from clipiqa_plus.backbone import FrozenCLIP
+    from clipiqa_plus.interpolation import pair_cosines
     from clipiqa_plus.prompt_files import load_prompts
     from clipiqa_plus.prompt_words import nearest_words, text_cosines
 
@@ -335,6 +356,13 @@ def _show_words(options: argparse.Namespace, facts: dict[str, Any]) -> None:
     for words, cosine in text_cosines(prompts, clip):
         table.add_row(words, f"{cosine:.3f}")
     Console().print(table)
+    along = pair_cosines(prompts, clip)
+    title = "cosine of the prompts of a pair, from zero-shot (0) to learned (1)"
+    table = Table("pair", *(f"{weight:g}" for weight in along), title=title)
+    for pair, cosines in along.iterrows():
+        table.add_row(str(pair), *(f"{cosine:.3f}" for cosine in cosines))
+    Console().print(table)
+    print("scores along the line need pictures: evaluate.py draws them in its report")
 
 
 def _prompts_import(options: argparse.Namespace) -> int:

@@ -31,7 +31,9 @@ figure { margin: 0 } img { width: 100%; height: 11rem; object-fit: contain }
 figcaption { font-size: 13px; overflow-wrap: anywhere }
 </style></head><body>
 <h1>{{ "{:,}".format(count) }} pictures scored by {{ settings.preset }}</h1>
-<p>Backbone {{ settings.backbone }} (weights {{ settings.weights_sha256[:12] }}), {{ file }}</p>
+<p>Backbone {{ settings.backbone }} (weights {{ settings.weights_sha256[:12] }}), {{ file }}
+{%- if settings.oversize == "resize" %}; made smaller to be scored: pictures above
+{{ "{:,}".format(settings.max_pixels) }} pixels{% endif %}</p>
 {% for title, tiles in sections %}<h2>{{ title }}</h2><div>{% for tile in tiles %}
 <figure>{% if tile.source %}<img src="{{ tile.source }}" alt="{{ tile.name }}">{% endif %}
 <figcaption><b>{{ "%.3f"|format(tile.score) }}</b> {{ tile.name }}</figcaption></figure>{% endfor %}
@@ -53,7 +55,7 @@ def write_gallery(
         page: HTML file to write; replaced only when complete.
         scores: File of scores that :func:`~clipiqa_plus.scores.score_files` completed.
         names: Columns of scores to show.
-        settings: Of the scorer.
+        settings: Of the scorer and the limit of size.
         most: Pictures on each side.
 
     Returns:

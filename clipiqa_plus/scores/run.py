@@ -77,7 +77,8 @@ def score_files(
         limit: Of the size of a picture.
         devices: Score in a process of its own for each of these, instead of in this one. The
             scores are the same to fp32 rounding (the processes share the threads of torch).
-        load: Loads the preset in those processes, as ``partial(load, "clipiqa")`` does.
+        load: Loads the preset in those processes, as ``partial(load, "clipiqa")`` does. A script
+            that is run must guard its first call by ``if __name__ == "__main__"``.
 
     Returns:
         What was done. A picture that cannot be read is listed and does not stop the run.
@@ -89,6 +90,8 @@ def score_files(
     """
     if batch_size < 1 or (workers is not None and workers < 1):
         raise ValueError(f"batch_size {batch_size}, workers {workers}: give 1 or more")
+    if devices and load is None:
+        raise ValueError("devices: give load, which loads the preset in their processes")
     workers = workers or min(16 * max(1, len(devices)), os.cpu_count() or 1)
     check_sources(sources)
     # A list on standard input can be read once, so only the others are counted first.
@@ -102,7 +105,7 @@ def score_files(
     earlier = file.done
     blocks = blocks_of(pictures, batch_size)
     with ExitStack() as stack:
-        if devices and load:
+        if load and devices:
             ahead = blocks_ahead(workers // len(devices), batch_size)
             rows = score_on_devices(load, devices, blocks, ahead, workers, limit)
         else:

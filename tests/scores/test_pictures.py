@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipiqa_plus.cli import main
 from clipiqa_plus.scorer import Scorer
-from clipiqa_plus.scores import SizeLimit, score_files
+from clipiqa_plus.scores import SizeLimit, score_files, write_gallery
 from clipiqa_plus.scores.pictures import NO_LIMIT, Picture, decode
 
 
@@ -55,6 +55,8 @@ def test_larger_pictures_are_resized_and_marked(
     assert list(table["score"]) == pytest.approx(expected, abs=1e-6)
     settings = json.loads((tmp_path / f"s{suffix}.json").read_text())
     assert (settings["max_pixels"], settings["oversize"]) == (3000, "resize")
+    page = write_gallery(tmp_path / "g.html", out, scorer.names, settings).read_text()
+    assert "made smaller to be scored: pictures above\n3,000 pixels" in page
 
 
 def test_without_a_limit_nothing_is_added(pair: Path, tmp_path: Path, scorer: Scorer) -> None:
