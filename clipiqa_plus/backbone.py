@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from clipiqa_plus.full_precision import full_precision
 from clipiqa_plus.fusion import FusedTower, is_offered
@@ -71,7 +71,6 @@ class FrozenCLIP(nn.Module):
         clip.eval()
         _fold_batchnorm(clip.visual)
         clip.eval().requires_grad_(False)
-        # Channels last is the layout that CPU and GPU convolutions are fastest in.
         clip.visual.to(_DTYPES[precision], memory_format=torch.channels_last)
         for layer in clip.visual.modules():
             if isinstance(layer, nn.LayerNorm):  # openai-clip's LayerNorm computes in fp32
@@ -117,10 +116,11 @@ class FrozenCLIP(nn.Module):
             FileNotFoundError: If the file is not there, or no source of the weights answers.
         """
         weights = load_weights(name)
+        facts, clip = (weights.name, weights.sha256), build_clip(weights)
+        del weights  # what folding replaces is free at once
         return cls(
-            build_clip(weights),
-            weights.name,
-            weights.sha256,
+            clip,
+            *facts,
             pos_embedding,
             precision,
             text_precision,
@@ -259,19 +259,36 @@ class FrozenCLIP(nn.Module):
 
 
 def _fold_batchnorm(visual: nn.Module) -> None:
-    """Fold each BatchNorm of a frozen ResNet into the convolution before it, in place.
+    """Fold each BatchNorm of a frozen ResNet into the convolution before it.
 
     With fixed statistics the two are one affine map; this changes the rounding and saves a pass
     over every feature map. openai-clip names them ``convN``, ``bnN``, or ``0``, ``1`` in a
-    downsampling branch.
+    downsampling branch. The weights are replaced, not written over: their tensors may be those of
+    a state dict that is used again.
     """
-    for module in list(visual.modules()):
+    for module in visual.modules():
         for name, norm in list(module.named_children()):
             if isinstance(norm, nn.BatchNorm2d):
                 before = name.replace("bn", "conv") if name.startswith("bn") else "0"
-                conv = cast(nn.Conv2d, getattr(module, before))
-                setattr(module, before, fuse_conv_bn_eval(conv, norm))
+                _fold(cast(nn.Conv2d, getattr(module, before)), norm)
                 setattr(module, name, nn.Identity())
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        cast(Tensor, norm.running_mean),
+        cast(Tensor, norm.running_var),
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    # The layout that CPU and GPU convolutions are fastest in; at once, so that the whole tower is
+    # never in memory twice.
+    conv.weight = nn.Parameter(
+        weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False
+    )
 
 
 def check_images(images: Tensor, least_size: int) -> None:

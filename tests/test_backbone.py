@@ -10,7 +10,7 @@ from torch import nn
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.prompts import ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
-from clipiqa_plus.weights import import_clip, random_clip
+from clipiqa_plus.weights import build_clip, import_clip, random_clip
 from tests.conftest import SMALL_RESNET, small_clip
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
@@ -150,6 +150,17 @@ def test_bf16_is_near_fp32(vit: bool) -> None:
     rounded = FrozenCLIP(clip, "small", "0" * 64, precision="bf16").encode_image(images)
     assert rounded.dtype == torch.float32
     assert 0 < relative(rounded, exact) < 0.05  # bf16 keeps 8 bits: 0.4% per operation
+
+
+def test_weights_that_are_used_again_stay_as_they_are() -> None:
+    state = random_clip(SMALL_RESNET, 0).state_dict()
+    before = {key: value.clone() for key, value in state.items()}
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    first, second = (
+        FrozenCLIP(build_clip(state), "small", "0" * 64).encode_image(images) for _ in range(2)
+    )
+    assert torch.equal(first, second)
+    assert all(torch.equal(state[key], before[key]) for key in before)
 
 
 def test_unknown_precision_is_refused() -> None:

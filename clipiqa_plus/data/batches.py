@@ -91,10 +91,11 @@ class IQADataset(Dataset[dict[str, Any]]):
 
         Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
         numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
-        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] where sizes differ.
+        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] where sizes differ. With cached
+        features all of it is where those are: row numbers go there, the rest is selected there.
         """
         rows, views = (torch.as_tensor(part) for part in index)
-        batch: dict[str, Any] = {"id": rows, "view": views}
+        batch: dict[str, Any] = {}
         if self.features is None:
             pictures = [
                 torch.from_numpy(np.ascontiguousarray(self.picture(int(r), int(v)))).movedim(-1, 0)
@@ -104,9 +105,15 @@ class IQADataset(Dataset[dict[str, Any]]):
             batch["image"] = torch.stack(pictures) if equal else pictures
         else:
             batch["features"] = self.features(rows, views)
-        batch["mos"] = self.mos[rows]
-        batch["mos_raw"] = self.mos_raw[rows]
-        return batch
+            device = batch["features"].device
+            self.mos, self.mos_raw = self.mos.to(device), self.mos_raw.to(device)  # moved once
+            rows, views = (part.to(device, non_blocking=True) for part in (rows, views))
+        return batch | {
+            "id": rows,
+            "view": views,
+            "mos": self.mos[rows],
+            "mos_raw": self.mos_raw[rows],
+        }
 
 
 class BatchSampler(Sampler[BatchIndex]):

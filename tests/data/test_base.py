@@ -126,6 +126,26 @@ def test_cached_features_replace_decoding(root: Path) -> None:
     assert torch.equal(batch["features"], table[batch["id"], 0])
 
 
+def test_batch_of_cached_features_is_where_they_are(root: Path) -> None:
+    data = ready(Tiny(root, num_workers=0))
+    table = torch.randn(ROWS, 1, 4, device="meta")  # a device of its own, as a GPU is
+    data.features["test"] = lambda rows, views: table[rows, views]
+    batch = next(iter(data.test_dataloader()))
+    assert {value.device.type for value in batch.values()} == {"meta"}
+    assert batch["mos"].shape == (3, 1)
+
+
+def test_a_batch_of_cached_features_may_be_the_whole_part(root: Path) -> None:
+    data = ready(Tiny(root, batch_size=10**6, num_workers=0))
+    table = torch.randn(ROWS, 1, 4)
+    data.features["test"] = lambda rows, views: table[rows, views]
+    (batch,) = data.test_dataloader()
+    rows = data.rows("test")
+    assert torch.equal(batch["features"], table[rows, 0])
+    assert torch.equal(batch["mos"], data.mos[rows])
+    assert torch.equal(batch["mos_raw"], data.mos_raw[rows])
+
+
 def test_split_without_a_part_says_so(root: Path) -> None:
     data = ready(Tiny(root, split="random", fractions=(0.8, 0.0, 0.2)))
     assert data.val_dataloader() == []
