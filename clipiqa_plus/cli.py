@@ -322,7 +322,7 @@ def _show_training(file: str) -> None:
     if curves.empty:
         print(f"no training curves: no logs/version_*/metrics.csv beside {file}")
         return
-    table = Table("metric", "first", "last", "steps", "curve", title="training")
+    table = Table("metric", "first", "last", "last step", "curve", title="training")
     for metric, curve in curves.groupby("metric", sort=False):
         ends = (f"{curve['value'].iloc[at]:.4f}" for at in (0, -1))
         table.add_row(str(metric), *ends, f"{curve['step'].max():,}", sparkline(curve["value"], 32))

@@ -18,6 +18,7 @@ from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.data.demo import DemoIQA
 from clipiqa_plus.features import FeatureCache, FeatureStore
 from clipiqa_plus.presets import PRESETS
+from clipiqa_plus.interpolation import pair_cosines
 from clipiqa_plus.prompt_files import read_prompts, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
@@ -78,6 +79,16 @@ def test_prompts_show_looks_into_them(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "sharp (0.000)" in printed
     assert "Good photo." in printed
+    assert "no training curves" in printed
+    along = pair_cosines(prompts, demo)
+    assert all(f"{cosine:.3f}" in printed for cosine in along.iloc[0])
+    log = tmp_path / "logs/version_0/metrics.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("step,train/loss,val/SRCC\n0,0.5,\n10,0.25,\n10,,0.75\n")
+    assert main(["prompts", "show", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "0.5000 │ 0.2500 │ 10" in printed
+    assert "█▁" in printed
 
 
 def test_features_commands(
