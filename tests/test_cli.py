@@ -17,8 +17,8 @@ from clipiqa_plus.cli import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.data.demo import DemoIQA
 from clipiqa_plus.features import FeatureCache, FeatureStore
-from clipiqa_plus.presets import PRESETS
 from clipiqa_plus.interpolation import pair_cosines
+from clipiqa_plus.presets import PRESETS
 from clipiqa_plus.prompt_files import read_prompts, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
