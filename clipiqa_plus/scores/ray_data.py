@@ -91,9 +91,9 @@ def score_with_ray(
         file = ScoreFile(target, scorer.names, {**scorer.settings, **limit.settings}, overwrite)
         first, skip = _resume(places, file)
         earlier = file.done
-        work = [(place, 0) for place in places[first:]]
-        if work:
-            work[0] = (work[0][0], skip)
+        work = [(places[first], skip), *((place, 0) for place in places[first + 1 :])]
+        if total == earlier:
+            work = []
         rows = _pipeline(work, load, batch_size, workers, limit, devices, device)
         record(rows, file, None if total is None else total - earlier, progress)
         failures = _put(file, out)
