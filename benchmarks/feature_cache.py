@@ -203,14 +203,16 @@ def train(cache: Path, pictures: Path, send: Any) -> None:
         enable_model_summary=False,
     )
     trainer.fit(module, datamodule=data)
-    table = data.features["train"]
+    fitted = peak()
+    shape = tuple(data.features["train"].features.shape)  # type: ignore[attr-defined]
     trainer.test(module, datamodule=data, verbose=False)
     send.send(
         {
             "libraries, MB": imports,
             "and CLIP, MB": model,
+            "most, training, MB": fitted,
             "most, training and testing, MB": peak(),
-            "training features": str(tuple(table.features.shape)),  # type: ignore[attr-defined]
+            "training features": str(shape),
         }
     )
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipiqa_plus.backbone import FrozenCLIP, Precision
+from clipiqa_plus.backbone import FrozenCLIP, Precision, TextPrecision
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts import ContextPrompts
 from clipiqa_plus.weights import Architecture, random_clip
@@ -40,18 +40,23 @@ class Peer(nn.Module):
         ctx: Context tokens to start from, float32 [n_ctx, W].
     """
 
+    ids: Tensor
+    slots: Tensor
+    words: Tensor
+
     def __init__(self, clip: CLIP, ids: Tensor, slots: Tensor, ctx: Tensor) -> None:
         super().__init__()
         self.clip = clip
-        self.ids, self.slots = ids, slots
+        self.register_buffer("ids", ids)
+        self.register_buffer("slots", slots)
         self.ctx = nn.Parameter(ctx.detach().clone())
-        self.words = clip.token_embedding(ids).detach()
+        self.register_buffer("words", clip.token_embedding(ids).detach())
 
     @torch.no_grad()
     def image_features(self, images: Tensor) -> Tensor:
         """Encode pictures [B, 3, H, W] with values in [0, 1] to unit features [B, D]."""
         visual = self.clip.visual
-        x = (images - MEAN) / STD
+        x = (images - MEAN.to(images.device)) / STD.to(images.device)
         x = visual.relu1(visual.bn1(visual.conv1(x)))
         x = visual.relu2(visual.bn2(visual.conv2(x)))
         x = visual.relu3(visual.bn3(visual.conv3(x)))
@@ -109,20 +114,27 @@ def _pool_all_queries(pool: AttentionPool2d, x: Tensor) -> Tensor:
     return pooled[0]
 
 
-def make_pair(quick: bool = False, precision: Precision = "fp32") -> tuple[CLIPIQAPlus, Peer]:
+def make_pair(
+    quick: bool = False,
+    precision: Precision = "fp32",
+    text_precision: TextPrecision = "fp32",
+    compile_text: bool = False,
+    device: str = "cpu",
+) -> tuple[CLIPIQAPlus, Peer]:
     """Return our module and the peer with the same random RN50, or a toy of its kind.
 
     Random weights cost what trained ones do, and so do random context tokens.
     """
     clip = random_clip(TOY if quick else "RN50", seed=0)
     theirs = copy.deepcopy(clip)  # ours folds its BatchNorm in place
-    ours = CLIPIQAPlus(FrozenCLIP(clip, "random", "0" * 64, precision=precision)).eval()
+    frozen = FrozenCLIP(clip, "random", "0" * 64, False, precision, text_precision, compile_text)
+    ours = CLIPIQAPlus(frozen).eval()
     prompts = ours.prompts
     assert isinstance(prompts, ContextPrompts)
     prompts.steps += 1  # taken as learned; random ones are refused
     ids = F.pad(prompts.ids[0], (0, theirs.context_length - prompts.ids.shape[-1]))
     slots = prompts.is_slot[0, 0].nonzero().flatten()
-    return ours, Peer(theirs, ids, slots, prompts.ctx)
+    return ours.to(device), Peer(theirs, ids, slots, prompts.ctx).to(device)
 
 
 def pictures(count: int, width: int, height: int, seed: int = 0) -> torch.Tensor:

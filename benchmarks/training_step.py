@@ -27,7 +27,7 @@ STEPS, TRAINING_PICTURES, VIEWS = 80_000, 7_058, 2
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, device=True)
     parser.add_argument("--sizes", nargs="+", default=["512x384", "1024x768"])
     parser.add_argument("--batch", type=int, default=64, help="pictures of a step")
     parser.add_argument("--encode", type=int, default=2, help="pictures that are really encoded")
@@ -37,19 +37,24 @@ def main() -> None:
         chosen.sizes, chosen.repeats = ["64x64"], 2
     rows = []
     for size in chosen.sizes:
-        rows += measure(size, chosen.batch, chosen.encode, chosen.repeats, chosen.quick)
+        rows += measure(
+            size, chosen.batch, chosen.encode, chosen.repeats, chosen.quick, chosen.device
+        )
     report("Training", rows, chosen.json)
 
 
-def measure(size: str, batch: int, encode: int, repeats: int, quick: bool) -> list[Row]:
+def measure(
+    size: str, batch: int, encode: int, repeats: int, quick: bool, device: str
+) -> list[Row]:
     """Time the parts of a step at one size, and put the whole recipe together."""
     width, height = (int(number) for number in size.split("x"))
-    ours, peer = make_pair(quick)
-    images = pictures(encode, width, height)
-    mos = torch.rand(batch, 1)
+    ours, peer = make_pair(quick, device=device)
+    images = pictures(encode, width, height).to(device)
+    mos = torch.rand(batch, 1, device=device)
     views = torch.zeros(batch, dtype=torch.long)
     stored = torch.nn.functional.normalize(torch.randn(batch, VIEWS, ours.backbone.dim), dim=-1)
-    table = FeatureTable(stored, np.arange(batch))
+    table = FeatureTable(stored, np.arange(batch)).to(device)
+    stored = stored.to(device)
     peer_sgd = torch.optim.SGD([peer.ctx], lr=0.002)
     our_sgd = torch.optim.SGD(ours.prompts.parameters(), lr=0.002)
 
@@ -68,6 +73,7 @@ def measure(size: str, batch: int, encode: int, repeats: int, quick: bool) -> li
             "ours encodes": lambda: ours.backbone.encode_image(images),
         },
         repeats,
+        device,
     )
     scale = batch / encode
     peer_step = [
