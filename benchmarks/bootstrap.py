@@ -25,15 +25,16 @@ def main() -> None:
         start = time.perf_counter()
         bootstrap(sources, mos, resamples=RESAMPLES)
         seconds = time.perf_counter() - start
-        print(f"{name + ': SRCC, PLCC, RMSE':<44}{seconds:8.2f} s")
+        print(f"{name + ': SRCC, PLCC, KRCC, RMSE':<48}{seconds:8.2f} s")
     start = time.perf_counter()
     for counts in resample_counts(N, PEER):
         for row in counts.astype(np.int64):
             index = np.repeat(np.arange(N), row)
             stats.spearmanr(scores[0][index], mos[index])
             stats.pearsonr(scores[0][index], mos[index])
+            stats.kendalltau(scores[0][index], mos[index])
     seconds = (time.perf_counter() - start) * RESAMPLES / PEER
-    print(f"{'one source: SRCC, PLCC by scipy (scaled up)':<44}{seconds:8.2f} s")
+    print(f"{'one source: SRCC, PLCC, KRCC by scipy (scaled up)':<48}{seconds:8.2f} s")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from clipiqa_plus.metrics import krcc, logistic_mapping, plcc, rmse, srcc
 from clipiqa_plus.statistics import (
     FEWEST_UNITS,
+    METRICS,
     RESAMPLES,
     bootstrap,
     compare_paired,
@@ -39,7 +40,8 @@ COLUMNS = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic", "n"
 """As measured, after the logistic mapping, and the number of pictures."""
 RESULTS = (
     *("SRCC", "SRCC_low", "SRCC_high", "PLCC", "PLCC_low", "PLCC_high"),
-    *("KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic", "n", "resampled", "note"),
+    *("KRCC", "KRCC_low", "KRCC_high", "RMSE", "RMSE_low", "RMSE_high"),
+    *("PLCC_logistic", "RMSE_logistic", "n", "resampled", "note"),
 )
 """Of a result: metrics with the ends of their 95% intervals, the number of pictures, what was
 resampled, and what limits the numbers."""
@@ -191,7 +193,7 @@ def _compare_target(
     results = []
     for index, source in enumerate(sources):
         row: dict[str, Any] = {"prompts": source, **correlations(predictions[index], mos)}
-        for metric in ("SRCC", "PLCC"):
+        for metric in METRICS:
             row[f"{metric}_low"], row[f"{metric}_high"] = interval(samples[metric][index])
         row["resampled"] = units.text
         row["note"] = _note(units, {source: predictions[index]}, mos)

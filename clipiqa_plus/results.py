@@ -27,6 +27,8 @@ INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
 _TEXT = ("data", "target", "prompts", "against", "note", "resampled")
 SHARED = ("data", "target", "against", "resampled", "n")
 """Columns that stand in the heading of a table whose rows all share them."""
+_ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
+"""What 80 columns have no room for."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval]; RMSE on MOS normalised to [0, 1]",
     "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
@@ -136,7 +138,7 @@ def _drawn(part: pd.DataFrame, title: str) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-    shown = printable(part.drop(columns=[*shared, "note"], errors="ignore"))
+    shown = printable(part.drop(columns=[*shared, *_ONLY_SAVED, "note"], errors="ignore"))
     for name in shown:
         number = name not in _TEXT
         drawn.add_column(

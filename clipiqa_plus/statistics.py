@@ -4,8 +4,7 @@ Pure functions on numpy arrays. A value that does not exist is NaN, never a numb
 
 A resample is held as how often each picture occurs in it, so that its correlations are weighted
 ones. SRCC needs the ranks within every resample: over the values sorted once, the running sum of
-the counts gives them, ties included, in one pass. KRCC has no such short way (each resample would
-count its inversions anew, minutes for 10,000 pictures) and is left out.
+the counts gives them, ties included, in one pass; KRCC: see :mod:`~clipiqa_plus.concordance`.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from clipiqa_plus.concordance import Concordance
+
 Floats = NDArray[np.float64]
 
-METRICS = ("SRCC", "PLCC", "RMSE")
+METRICS = ("SRCC", "PLCC", "KRCC", "RMSE")
 """What is resampled."""
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -66,7 +67,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Floats]:
-    """SRCC, PLCC and RMSE of resamples; all sources see the same ones, so they can be paired.
+    """SRCC, PLCC, KRCC and RMSE of resamples; all sources see the same ones, so they can be paired.
 
     Args:
         predictions: [S, N] scores of S sources, or [N] of one.
@@ -89,6 +90,7 @@ def bootstrap(
     if groups is not None and np.shape(groups) != y.shape:
         raise ValueError(f"groups must be [N] as mos, got {list(np.shape(groups))}")
     order, ranks = _Order(y), [_Order(row) for row in x]
+    concordances = [Concordance(row, y) for row in x] if resamples else []
     u, v = _centred(x), _centred(y)
     products = np.concatenate([u * v, u * u, u, np.stack([v * v, v]), (x - y) ** 2])  # [4S + 2, N]
     found: dict[str, list[Floats]] = {metric: [np.empty((len(x), 0))] for metric in METRICS}
@@ -108,6 +110,7 @@ def bootstrap(
             cross = np.einsum("bn,bn->b", weighted, r)
             pairs.append(_correlation(cross, np.einsum("bn,bn,bn->b", counts, r, r), spread))
         found["SRCC"].append(np.stack(pairs))
+        found["KRCC"].append(np.stack([between.tau(counts) for between in concordances]))
     return {metric: np.concatenate(blocks, axis=1) for metric, blocks in found.items()}
 
 

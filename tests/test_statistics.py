@@ -42,10 +42,24 @@ def test_each_resample_equals_scipy_on_the_same_pictures(n: int, seed: int, digi
             # 1e-9: sums in another order, on values of 1e6 that differ by 100.
             assert found["RMSE"][s, r] == pytest.approx(np.sqrt(np.mean((u - v) ** 2)), rel=1e-9)
             if np.ptp(u) == 0 or np.ptp(v) == 0:
-                assert np.isnan([found["SRCC"][s, r], found["PLCC"][s, r]]).all()
+                assert np.isnan([found[m][s, r] for m in ("SRCC", "PLCC", "KRCC")]).all()
                 continue
             assert found["SRCC"][s, r] == pytest.approx(stats.spearmanr(u, v)[0], abs=1e-9)
             assert found["PLCC"][s, r] == pytest.approx(stats.pearsonr(u, v)[0], abs=1e-9)
+            assert found["KRCC"][s, r] == pytest.approx(stats.kendalltau(u, v)[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+@pytest.mark.parametrize("n", [63, 64, 65, 128, 700])
+def test_kendall_over_several_levels_equals_scipy(n: int, digits: int) -> None:
+    x, y = data(n, seed=n, digits=digits)
+    groups = np.arange(n) // 3
+    found = bootstrap(x, y, groups, resamples=4)["KRCC"]
+    for r, row in enumerate(next(resample_counts(n, 4, groups=groups)).astype(int)):
+        index = np.repeat(np.arange(n), row)
+        for s in range(2):
+            expected = stats.kendalltau(x[s][index], y[index]).statistic
+            assert found[s, r] == pytest.approx(expected, abs=1e-12)
 
 
 def test_counts_are_draws_with_replacement_over_all_blocks() -> None:

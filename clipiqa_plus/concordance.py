@@ -1,0 +1,110 @@
+"""KRCC of bootstrap resamples that are given as counts.
+
+Kendall's tau-b needs the number of discordant pairs, those that score and MOS order differently:
+with the pictures in the order of score, the inversions of MOS. A merge sort counts them in
+log2(N) levels (Knight, JASA 61(314), 1966). Which pictures meet at which level depends on the
+values alone and not on the counts, so it is found once for all resamples: a level is then one
+running sum of the counts of the lower halves, looked up by the pictures of the upper halves.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+_BASE = 64  # in the order of score, so many neighbours are compared each with each
+
+
+class _Level(NamedTuple):
+    """Blocks of neighbours by score: lower halves, and what the upper halves look up in them."""
+
+    lower: NDArray[np.int64]
+    """Pictures of all lower halves, by block and MOS."""
+    upper: NDArray[np.int64]
+    until: NDArray[np.int64]
+    """For each of the upper: how many of the lower stand before it, up to its own MOS."""
+    end: NDArray[np.int64]
+    """For each of the upper: how many of the lower its block ends behind."""
+
+
+class Concordance:
+    """Gives tau-b of two rows of values within any resample.
+
+    Args:
+        x: [N], scores of a source.
+        y: [N], MOS.
+    """
+
+    def __init__(self, x: Floats, y: Floats) -> None:
+        n = len(x)
+        self.order = np.lexsort((y, x))  # equal scores by MOS: they are no inversion
+        rank = np.unique(y, return_inverse=True)[1][self.order]
+        padded = np.full(-(-n // _BASE) * _BASE, n)
+        padded[:n] = rank
+        blocks = padded.reshape(-1, _BASE)
+        inverted = blocks[:, :, None] > blocks[:, None, :]
+        self.within = np.triu(inverted, 1).astype(np.float32)  # [blocks, _BASE, _BASE]
+        self.levels = []
+        place, size = np.arange(n), _BASE
+        while size < n:
+            block, is_upper = place // (2 * size), (place // size) % 2 == 1
+            key = block * (n + 1) + rank
+            lower, upper = place[~is_upper], place[is_upper]
+            lower = lower[np.argsort(key[lower], kind="stable")]
+            until = np.searchsorted(key[lower], key[upper], side="right")
+            end = np.searchsorted(key[lower], block[upper] * (n + 1) + n, side="right")
+            self.levels.append(_Level(lower, upper, until, end))
+            size *= 2
+        self.ties = [_groups(values) for values in (x, y, np.stack([x, y]))]
+
+    def tau(self, counts: Floats) -> Floats:
+        """Return tau-b of resamples.
+
+        Args:
+            counts: [b, N], how often each picture is in each resample.
+
+        Returns:
+            [b]; NaN where a resample is constant.
+        """
+        n = counts.sum(axis=1)
+        pairs = n * (n - 1) / 2
+        in_x, in_y, in_both = (_tied(counts, *groups) for groups in self.ties)
+        numerator = pairs - in_x - in_y + in_both - 2 * self._inversions(counts)
+        power = np.sqrt((pairs - in_x) * (pairs - in_y))
+        return np.divide(numerator, power, out=np.full(len(n), np.nan), where=power > 0)
+
+    def _inversions(self, counts: Floats) -> Floats:
+        # Counts and their running sums are whole numbers below 2^24: exact in float32.
+        c = counts.astype(np.float32).take(self.order, axis=1)
+        rows, n = c.shape
+        neighbours = np.zeros((rows, self.within.shape[0] * _BASE), np.float32)
+        neighbours[:, :n] = c
+        blocks = neighbours.reshape(rows, -1, _BASE).transpose(1, 0, 2)
+        found = np.einsum("kbi,kbi->kb", blocks @ self.within, blocks)
+        total: Floats = found.sum(axis=0, dtype=np.float64)
+        running = np.zeros((rows, n + 1), np.float32)
+        for level in self.levels:
+            lower = c.take(level.lower, axis=1)
+            np.cumsum(lower, axis=1, out=running[:, 1 : lower.shape[1] + 1])
+            above = running.take(level.end, axis=1)
+            above -= running.take(level.until, axis=1)
+            above *= c.take(level.upper, axis=1)
+            total += above.sum(axis=1, dtype=np.float64)
+        return total
+
+
+def _groups(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Order of [N] values or [2, N] pairs of values in which equal ones are neighbours; starts."""
+    _, group = np.unique(values, axis=-1, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    return order, np.flatnonzero(np.diff(group.ravel()[order], prepend=-1))
+
+
+def _tied(counts: Floats, order: NDArray[np.int64], starts: NDArray[np.int64]) -> Floats:
+    """Pairs of equal values in each resample: [b]."""
+    sizes = np.add.reduceat(counts.take(order, axis=1), starts, axis=1)
+    tied: Floats = np.einsum("bg,bg->b", sizes, sizes - 1) / 2
+    return tied
