@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from clipiqa_plus.data.images import RGBImage
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
-import albumentations as A
+if TYPE_CHECKING:
+    from albumentations import BasicTransform
 
 QUALITY_PRESERVING = frozenset(
     [
@@ -72,12 +73,9 @@ class FlipViews:
 
     count: int | None = 2
 
-    def __init__(self) -> None:
-        self._flip = A.HorizontalFlip(p=1.0)
-
     def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
         """Return the picture for view 0 and its mirror image for view 1."""
-        return self._flip(image=image)["image"] if view else image
+        return np.ascontiguousarray(image[:, ::-1]) if view else image
 
     def key(self, row: int, view: int) -> str:
         """Return ``"flip"``, or ``"plain"`` for view 0, which is the plain picture."""
@@ -104,7 +102,9 @@ class AugmentedViews:
         self.count = count
         self.seed = seed
         self._steps = [(name, dict(args or {})) for step in augment for name, args in step.items()]
-        self._pipeline = A.Compose([_transform(name, args) for name, args in self._steps])
+        self._pipeline = _albumentations().Compose(
+            [_transform(name, args) for name, args in self._steps]
+        )
         changing = [name for name, _ in self._steps if name not in QUALITY_PRESERVING]
         if changing:
             warnings.warn(
@@ -128,13 +128,22 @@ class AugmentedViews:
 
     def key(self, row: int, view: int) -> str:
         """Return the pipeline, its seed, the albumentations version, row and view as text."""
-        pipeline = f"albumentations {A.__version__} seed {self.seed} {self._steps}"
+        pipeline = f"albumentations {_albumentations().__version__} seed {self.seed} {self._steps}"
         return f"{pipeline} row {row} view {view}"
 
 
-def _transform(name: str, arguments: dict[str, Any]) -> A.BasicTransform:
-    factory = getattr(A, name, None)
-    if not (isinstance(factory, type) and issubclass(factory, A.BasicTransform)):
+def _albumentations() -> ModuleType:
+    """Import albumentations where a pipeline is used: it takes 45 MB and time."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
+    import albumentations
+
+    return albumentations
+
+
+def _transform(name: str, arguments: dict[str, Any]) -> BasicTransform:
+    library = _albumentations()
+    factory = getattr(library, name, None)
+    if not (isinstance(factory, type) and issubclass(factory, library.BasicTransform)):
         raise ValueError(f"albumentations has no transform named {name!r}")
     with warnings.catch_warnings():
         # albumentations only warns of an argument that it does not know, and then ignores it.
