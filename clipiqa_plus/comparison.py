@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from clipiqa_plus.metrics import krcc, logistic_mapping, plcc, rmse, srcc
 from clipiqa_plus.statistics import (
@@ -250,10 +249,14 @@ def _units(scores: pd.DataFrame) -> _Units:
     missing = int(scores["content"].isna().sum()) if "content" in scores else n
     if missing:
         note = "contents unknown" if missing == n else f"{missing} contents missing"
-        return _Units(None, f"{n} pictures", n, f"{note}: resampled by picture")
+        return _Units(None, _pictures(n), n, f"{note}: resampled by picture")
     groups = scores["content"].astype(str).to_numpy()
     size = len(np.unique(groups))
     return _Units(groups, f"{size} contents", size, "")
+
+
+def _pictures(n: int) -> str:
+    return "1 picture" if n == 1 else f"{n} pictures"
 
 
 def _note(units: _Units, predictions: dict[str, NDArray[np.float64]], mos: ArrayLike) -> str:
@@ -261,7 +264,7 @@ def _note(units: _Units, predictions: dict[str, NDArray[np.float64]], mos: Array
     n = np.size(mos)
     notes = []
     if n < 3:
-        notes.append(f"{n} pictures: no correlation")
+        notes.append(f"{_pictures(n)}: no correlation")
     else:
         named = {"MOS": np.asarray(mos)} | {f"scores of {k}": v for k, v in predictions.items()}
         notes += [f"constant {k}: no correlation" for k, v in named.items() if np.ptp(v) == 0]
@@ -286,19 +289,3 @@ def adjust(differences: pd.DataFrame) -> pd.DataFrame:
     assert isinstance(place, int)
     adjusted.insert(place + 1, "p_holm", holm(adjusted["p_SRCC"].to_numpy(np.float64)))
     return adjusted
-
-
-def rank_errors(prediction: ArrayLike, mos: ArrayLike) -> NDArray[np.float64]:
-    """How far each picture's rank by score is from its rank by MOS.
-
-    Ranks, since scores and MOS need not share a scale: what SRCC sums up, picture by picture.
-
-    Args:
-        prediction: Scores, [N].
-        mos: MOS, [N].
-
-    Returns:
-        [N], as a share of the N pictures: 0 is the right place, near 1 the other end.
-    """
-    ranks, truth = rankdata(prediction), rankdata(mos)
-    return np.abs(ranks - truth) / len(ranks)

@@ -287,5 +287,6 @@ def backbones(about: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for name, facts in about["sources"].items():
         position = "with" if facts["pos_embedding"] else "without"
-        found[name] = f"{facts['backbone']} {position} positional embedding, {facts['precision']}"
+        precision = "" if facts["precision"] == "fp32" else f", {facts['precision']}"
+        found[name] = f"{facts['backbone']} {position} positional embedding{precision}"
     return found

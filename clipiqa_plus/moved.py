@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from rich.progress import track
+from scipy.stats import rankdata
 
-from clipiqa_plus.comparison import rank_errors
 from clipiqa_plus.data.base import IQADataModule
 
 MOST_MOVED = 8
@@ -32,6 +33,22 @@ class Moved(NamedTuple):
     other: float
     gain: float
     """Share of all ranks that the picture came nearer to its rank by MOS; below 0: farther."""
+
+
+def rank_errors(prediction: ArrayLike, mos: ArrayLike) -> NDArray[np.float64]:
+    """How far each picture's rank by score is from its rank by MOS.
+
+    Ranks, since scores and MOS need not share a scale: what SRCC sums up, picture by picture.
+
+    Args:
+        prediction: Scores, [N].
+        mos: MOS, [N].
+
+    Returns:
+        [N], as a share of the N pictures: 0 is the right place, near 1 the other end.
+    """
+    ranks, truth = rankdata(prediction), rankdata(mos)
+    return np.abs(ranks - truth) / len(ranks)
 
 
 def moved_pictures(scores: pd.DataFrame, first: str, other: str) -> tuple[list[Moved], list[Moved]]:

@@ -161,6 +161,9 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
         where: Name of the data set and target, for the words.
         way: See :func:`~clipiqa_plus.interpolation.along`.
         sources: Names of all sources, in the order of their colours.
+
+    Returns:
+        None without learned sources; no chart of SRCC where there is none.
     """
     if way.empty:
         return []
@@ -184,16 +187,18 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
             "tooltip": tip,
         },
     }
-    charts = [
-        Chart(
-            "SRCC on the way from zero-shot to learned",
-            f"SRCC along the line from zero-shot to learned text features on {where}. "
-            f"{'; '.join(said)}.",
-            _line(way[["source", "weight", "SRCC"]], srcc),
-            "Text features of the same words, without and with context tokens, and their weighted "
-            "means in between.",
+    charts = []
+    if way["SRCC"].notna().any():
+        charts.append(
+            Chart(
+                "SRCC on the way from zero-shot to learned",
+                f"SRCC along the line from zero-shot to learned text features on {where}. "
+                f"{'; '.join(said)}.",
+                _line(way[["source", "weight", "SRCC"]], srcc),
+                "Text features of the same words, without and with context tokens, and their "
+                "weighted means in between.",
+            )
         )
-    ]
     for source in dict.fromkeys(way["source"]):
         part = way.loc[way["source"] == source, ["weight", *THIRDS]]
         thirds = part.melt("weight", var_name="third", value_name="score")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import save_file
 
 import evaluate
+from clipiqa_plus import evaluation
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.comparison import RESULTS, compare, compare_sources
 from clipiqa_plus.data.tables import TableData
@@ -24,12 +23,11 @@ from clipiqa_plus.data.transforms import AugmentedViews
 from clipiqa_plus.evaluation import load_sources, score
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-from clipiqa_plus.moved import thumbnails
 from clipiqa_plus.prompt_files import save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 from clipiqa_plus.results import load_table
 from clipiqa_plus.weights import random_clip
-from tests.conftest import SMALL_RESNET
+from tests.conftest import SMALL_RESNET, SMALL_VIT
 
 N = 12
 
@@ -114,7 +112,8 @@ def test_command_line_prints_and_saves(
     out = table.parent / "out"
     results = evaluate.main(
         f"--prompts zero_shot {prompt_file} --data {recipe} "
-        f"--backbone {weights} --out {out} --device cpu --thumbnails 3".split()
+        f"--backbone {weights} --out {out} --device cpu --thumbnails 3 "
+        f"--report {table.parent / 'page.html'} --tensorboard {table.parent / 'logs'}".split()
     )
     assert results["prompts"].tolist() == ["zero_shot", str(prompt_file)]
     assert "dSRCC" in capsys.readouterr().out
@@ -132,7 +131,11 @@ def test_command_line_prints_and_saves(
     assert sources[str(prompt_file)]["file_sha256"] == digest
     assert len(sources[str(prompt_file)]["nearest_words"]) == 16
     assert len(pd.read_parquet(out / "mine/thumbnails.parquet")) == 3
-    assert "context token" in (out / "report.html").read_text()
+    page = (table.parent / "page.html").read_text()
+    assert "context token" in page
+    assert "SRCC on the way from zero-shot to learned" in page
+    assert not (out / "report.html").exists()
+    assert list((table.parent / "logs").glob("events.out.tfevents.*"))
 
 
 def test_skipped_pictures_are_counted_and_listed_in_the_results(
@@ -162,20 +165,32 @@ def test_skipped_pictures_are_counted_and_listed_in_the_results(
     assert list(record["data"]["mine"]["skipped"]) == ["7.png"]
 
 
-def test_thumbnails_begin_with_what_moved_most(table: Path) -> None:
+def test_sources_of_two_backbones_encode_their_own_features_and_it_is_said(
+    table: Path, weights: Path, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(weights.parent)  # a prompt file names weights by their file
+    other = weights.parent / "vit.safetensors"
+    save_file(random_clip(SMALL_VIT, 1).state_dict(), other)
+    clip = FrozenCLIP.from_name(str(other))
+    prompts = ContextPrompts(clip, seed=6)
+    prompts.steps += 1
+    second = str(save_prompts(table.parent / "second.safetensors", prompts, clip, reduction="mean"))
+    sources = load_sources([str(prompt_file), second])
     data = TableData(str(table), (1, 5), split="whole", num_workers=0)
-    data.setup()
-    scores = pd.DataFrame({"id": range(N), "target": "mos", "mos": np.arange(N) / N})
-    scores["before"] = scores["mos"]
-    scores["after"] = scores["mos"]
-    scores.loc[[0, 7], "after"] = [7 / N, 0]
-    found = thumbnails(data, scores, ["before", "after"], 5)
-    assert len(found) == 5
-    assert set(found["id"][:2]) == {0, 7}
-    small = Image.open(io.BytesIO(found["jpeg"][0]))
-    assert small.format == "JPEG"
-    picture = data.dataset("test").picture(int(found["id"][0]), 0)
-    assert small.size == (picture.shape[1], picture.shape[0])  # never enlarged
+    found = evaluation.evaluate(sources, data, pictures=2)
+    both = evaluation.backbones(found.about)
+    assert both == {
+        str(prompt_file): "small.safetensors without positional embedding",
+        second: "vit.safetensors with positional embedding",
+    }
+    for name, source in sources.items():
+        alone = score({name: source}, TableData(str(table), (1, 5), split="whole", num_workers=0))
+        np.testing.assert_array_equal(found.scores[name], alone[name])
+    ends = found.interpolation[found.interpolation["weight"] == 1]
+    for name, part in ends.groupby("source"):
+        # 100 x cosine amplifies the rounding of a second normalisation.
+        np.testing.assert_allclose(part["score"], found.scores[name], atol=1e-5)
+    assert len(found.thumbnails) == 2
 
 
 def test_bad_requests_are_refused(tmp_path: Path, prompt_file: Path) -> None:

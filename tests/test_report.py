@@ -15,7 +15,8 @@ from PIL import Image
 
 from clipiqa_plus.cli import main
 from clipiqa_plus.comparison import NOTHING, compare_sources
-from clipiqa_plus.report import PAGE_BYTES, summary, write_report
+from clipiqa_plus.report import PAGE_BYTES, write_report
+from clipiqa_plus.report_tables import summary
 from clipiqa_plus.results import Evaluated, load_table, printable, save, save_training, start_record
 from tests.test_comparison import SOURCES, scored
 
