@@ -76,8 +76,8 @@ class CLIPIQAPlus(LightningModule):
         schedule: Learning rate over the whole training: ``cosine`` to zero, or ``constant``.
         text_precision: Number format of the text tower's matrix products, fp32 or bf16; bf16 is
             faster on processors and GPUs that have it.
-        compile_text: Compile the text pass of a training step; the first step then takes a
-            minute. On a GPU this replays CUDA graphs, which has not been tried yet.
+        compile_text: Compile the text pass of a training step; the first step then takes
+            minutes. On a GPU this replays CUDA graphs, which has not been tried yet.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ def compiled(device: str) -> Callable[[CLIP, Tensor, Tensor, int], Tensor]:
     """Return :func:`encode_embeddings` compiled by torch, for the forward and backward pass.
 
     On a GPU in the mode that replays CUDA graphs; that one has only been written, never run. The
-    first call compiles, which takes a minute and, on a CPU, a C++ compiler.
+    first call compiles, which takes minutes and, on a CPU, a C++ compiler.
     """
     mode = "reduce-overhead" if device == "cuda" else None
     return torch.compile(encode_embeddings, mode=mode, fullgraph=True, dynamic=False)
