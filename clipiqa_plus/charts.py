@@ -23,7 +23,7 @@ MOST_BINS, FEWEST_IN_BIN = 10, 5
 POINTS = "points"
 """Name under which charts of one data set and target share their table of pictures."""
 PALETTE = (
-    *("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2"),
+    *("#5089c6", "#f58518", "#54a24b", "#e45756", "#72b7b2"),
     *("#b279a2", "#ff9da6", "#9d755d", "#bab0ac", "#d4a72c"),
 )
 """Colours of the sources in order, readable on white and on black."""
@@ -153,14 +153,20 @@ def axis(field: str, title: str, **scale: Any) -> dict[str, Any]:
     }
 
 
-def by_source(sources: Sequence[str]) -> dict[str, Any]:
-    """Return colour and shape of each source, with one legend below the chart."""
+def by_source(sources: Sequence[str], drawn: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return colour and shape of each source, with one legend below the chart.
+
+    Args:
+        sources: All sources: on the whole page each keeps its colour.
+        drawn: Those in the legend; None takes all.
+    """
     legend = {
         "orient": "bottom",
         "columns": 1,
         "labelLimit": 320,
         "title": None,
         "symbolOpacity": 1,
+        "values": list(sources if drawn is None else drawn),
     }
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(sources))]
     shared = {"field": "source", "type": "nominal", "sort": list(sources), "legend": legend}
@@ -189,7 +195,7 @@ def _dots(index: int, colour: str, x: dict[str, Any], y: dict[str, Any]) -> dict
     tip.append({"field": f"s{index}", "type": "nominal", "title": "score"})
     return {
         "data": {"name": POINTS},
-        "mark": {"type": "circle", "size": 34, "opacity": 0.55, "color": colour},
+        "mark": {"type": "circle", "size": 34, "opacity": 0.6, "color": colour},
         "encoding": {"x": x, "y": y, "tooltip": tip},
     }
 
@@ -249,8 +255,7 @@ def _calibration(where: str, bins: pd.DataFrame, sources: Sequence[str]) -> Char
         f"Calibration on {where}, bins of about {bins['n'].median():.0f} pictures. "
         f"Mean distance of score and MOS: {said}.",
         _framed([same, *({**drawn, **layer} for layer in (spread, line, dots))]),
-        "Bins of equally many pictures in the order of score. Bars: the middle half of their MOS. "
-        "On the dashed line a score is its MOS.",
+        "Bins of equally many pictures. Bars: the middle half of their MOS. Dashed: score is MOS.",
     )
 
 

@@ -176,6 +176,7 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
             text += f": {number(ends[0])} at 0, {number(ends[1])} at 1, "
             text += f"most {number(best['SRCC'])} at {best['weight']:.2f}"
         said.append(text)
+    colour = by_source(sources, way["source"].unique().tolist())["color"]
     tip = tips(source="source", weight="weight", SRCC="SRCC")
     point = {"size": 30, "filled": True}
     srcc = {
@@ -183,7 +184,7 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
         "encoding": {
             "x": x,
             "y": axis("SRCC", "SRCC"),
-            "color": by_source(sources)["color"],
+            "color": colour,
             "tooltip": tip,
         },
     }
@@ -246,7 +247,7 @@ def training_charts(training: pd.DataFrame, sources: Sequence[str]) -> list[Char
             "encoding": {
                 "x": axis("step", "optimizer step"),
                 "y": axis("value", str(metric)),
-                "color": by_source(sources)["color"],
+                "color": by_source(sources, table["prompts"].unique().tolist())["color"],
                 "tooltip": tip,
             },
         }
