@@ -22,6 +22,8 @@ from clipiqa_plus.prompt_files import PROMPT_FILE, save_prompts
 from clipiqa_plus.prompts import ContextPrompts
 
 RUN_FILE = "run.json"
+# What a run that failed before its record was written, as by a wrong root of the data, leaves.
+_BEGINNINGS = {"logs", "wandb", "config.yaml", "split.json"}
 _PACKAGES = ("torch", "lightning", "torchmetrics", "openai-clip", "albumentations", "numpy")
 
 
@@ -49,8 +51,9 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
                 "--overwrite true, or name another folder with --run"
             )
         shutil.rmtree(folder)
-    elif not holds_run and folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} has files of something else; name another with --run")
+    elif not holds_run and folder.is_dir():
+        if {path.name for path in folder.iterdir()} - _BEGINNINGS:
+            raise FileExistsError(f"{folder} has files of something else; name another with --run")
     folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -164,6 +164,17 @@ def test_two_runs_are_never_mixed(recipe: Path) -> None:
     assert (recipe.parent / "other/thesis.tex").read_text() == "precious"
 
 
+def test_a_run_that_failed_before_it_began_may_be_tried_again(recipe: Path) -> None:
+    table = recipe.parent / "scores.csv"
+    hidden = table.rename(table.with_suffix(".away"))
+    with pytest.raises(FileNotFoundError, match=r"scores\.csv"):
+        run(recipe)
+    assert (recipe.parent / "run").is_dir()
+    hidden.rename(table)
+    run(recipe, "--trainer.max_epochs=1")
+    assert (recipe.parent / "run/prompts.safetensors").is_file()
+
+
 def test_zero_shot_switch_trains_nothing_and_tests_the_words(recipe: Path) -> None:
     cli = run(recipe, "--model.prompts.mode=zero_shot")
     assert cli.model.is_zero_shot
