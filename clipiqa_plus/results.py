@@ -30,7 +30,7 @@ SHARED = ("data", "target", "against", "resampled", "n")
 _ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
 """What 80 columns have no room for."""
 _CAPTIONS = {
-    "RMSE": "[95% bootstrap interval]; RMSE on MOS normalised to [0, 1]",
+    "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
     "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
 }
 
