@@ -51,10 +51,9 @@ def claim(folder: Path, resume: bool, overwrite: bool) -> None:
                 "--overwrite true, or name another folder with --run"
             )
         shutil.rmtree(folder)
-    elif not holds_run and folder.is_dir():
-        if {path.name for path in folder.iterdir()} - _BEGINNINGS:
-            raise FileExistsError(f"{folder} has files of something else; name another with --run")
     folder.mkdir(parents=True, exist_ok=True)
+    if not holds_run and {path.name for path in folder.iterdir()} - _BEGINNINGS:
+        raise FileExistsError(f"{folder} has files of something else; name another with --run")
 
 
 class RunRecord(Callback):
