@@ -81,7 +81,7 @@ def score_on_devices(
     count = len(devices)
     share = max(1, workers // count)
     with ExitStack() as stack:
-        pools = [ProcessPoolExecutor(1, _context()) for _ in devices]
+        pools = [ProcessPoolExecutor(1, _context(), _follow_parent) for _ in devices]
         for pool in pools:
             stack.callback(pool.shutdown, cancel_futures=True)
         results: deque[Future[list[Row]]] = deque()
@@ -126,8 +126,6 @@ _blocks: BlockScorer  # of this process
 
 def _begin(load: LoadScorer, device: str, threads: int, workers: int, limit: SizeLimit) -> None:
     global _blocks
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _blocks = BlockScorer(load(device=device), workers, limit)
 
@@ -138,6 +136,11 @@ def _prefetch(block: list[Picture]) -> None:
 
 def _score_next() -> list[Row]:
     return _blocks.score_next()
+
+
+def _follow_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
