@@ -86,6 +86,7 @@ class FrozenCLIP(nn.Module):
         """Factor from cosine to logit, about 100 (the exponential is taken)."""
         self.is_vit = hasattr(clip.visual, "class_embedding")
         self.pos_embedding = pos_embedding or self.is_vit
+        self._has_text = True
         self._fused: FusedTower | None = None
         if not self.is_vit and precision == "fp32" and is_offered():
             self._fused = FusedTower(clip.visual)
@@ -116,16 +117,9 @@ class FrozenCLIP(nn.Module):
             FileNotFoundError: If the file is not there, or no source of the weights answers.
         """
         weights = load_weights(name)
-        facts, clip = (weights.name, weights.sha256), build_clip(weights)
-        del weights  # what folding replaces is free at once
-        return cls(
-            clip,
-            *facts,
-            pos_embedding,
-            precision,
-            text_precision,
-            compile_text,
-        )
+        clip = build_clip(weights, release=True)
+        facts = (weights.name, weights.sha256)
+        return cls(clip, *facts, pos_embedding, precision, text_precision, compile_text)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenCLIP:
         # Device moves reach the model; a change of dtype does not: precision is chosen once.
@@ -224,8 +218,22 @@ class FrozenCLIP(nn.Module):
             features = encode_normalised(visual, images, self.pos_embedding)
         return F.normalize(features.float(), dim=-1)
 
+    def drop_text_tower(self) -> None:
+        """Give up the text tower, 250 MB of RN50's 400; only pictures can be encoded then."""
+        self.clip.transformer = nn.Identity()
+        self.clip.token_embedding = nn.Embedding(0, self.width, device=self.device)
+        self._has_text = False
+
+    def _require_text(self) -> None:
+        if not self._has_text:
+            raise RuntimeError(
+                f"this backbone ({self.name}) has dropped its text tower: load it without "
+                "image_only"
+            )
+
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Look up token embeddings: int64 [...] -> float32 [..., W]."""
+        self._require_text()
         return self.clip.token_embedding(ids.to(self.device))
 
     def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
@@ -248,6 +256,7 @@ class FrozenCLIP(nn.Module):
         Raises:
             ValueError: If a prompt is longer than the model's context.
         """
+        self._require_text()
         if embeddings.shape[1] > self.context_length:
             raise ValueError(
                 f"a prompt has {embeddings.shape[1]} tokens and the model takes "

@@ -145,7 +145,7 @@ def _score(options: argparse.Namespace) -> int:
     if options.html and "://" in options.out:
         raise ValueError(f"--html is made from a file of scores on this machine, not {options.out}")
     limit = SizeLimit(options.max_pixels, options.oversize)
-    ready = partial(load, options.preset, options.prompts, options.backbone)
+    ready = partial(load, options.preset, options.prompts, options.backbone, image_only=True)
     how = (options.batch_size, options.workers, options.overwrite, True, limit)
     if options.engine == "ray":
         scorer, count = ready(device="cpu"), options.devices

@@ -114,19 +114,24 @@ def load_weights(
     return Weights(name, state_dict, digest, path, metadata)
 
 
-def build_clip(weights: Weights | Mapping[str, Tensor]) -> "CLIP":
+def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "CLIP":
     """Build openai-clip's model from weights: float32, eval, without gradients.
 
     Args:
         weights: Weights, or their tensors by openai-clip's keys. float32 tensors become the
             parameters of the model as they are, without a copy; others are converted.
+        release: Empty the weights on the way: those of a file in fp16 are then never held whole
+            in both formats.
 
     Raises:
         ValueError: The tensors are not those of one CLIP.
     """
     state_dict = weights.state_dict if isinstance(weights, Weights) else weights
     model = empty_clip(state_dict)
-    single = {k: v.float() if v.is_floating_point() else v for k, v in state_dict.items()}
+    single = {}
+    for key in list(state_dict):
+        tensor = state_dict.pop(key) if release else state_dict[key]
+        single[key] = tensor.float() if tensor.is_floating_point() else tensor
     model.load_state_dict(single, assign=True)
     # The causal mask is no part of the state: it is still on the meta device.
     mask = model.build_attention_mask()

@@ -225,6 +225,19 @@ def test_presets_and_prompts_that_do_not_go_together(clip: FrozenCLIP) -> None:
         ciq.load(backbone=small_clip(pos_embedding=True))
 
 
+def test_image_only_drops_the_text_tower_and_keeps_the_scores(
+    make_picture: Callable[..., Path], tmp_path: Path, clip: FrozenCLIP
+) -> None:
+    path = make_picture(tmp_path / "a.png")
+    whole, slim = (ciq.load(backbone="demo", image_only=only) for only in (False, True))
+    assert torch.equal(whole(path), slim(path))
+    assert slim.backbone.parameter_count < whole.backbone.parameter_count / 2
+    with pytest.raises(RuntimeError, match=r"\(demo\) has dropped its text tower"):
+        ciq.load(backbone=slim.backbone)
+    with pytest.raises(ValueError, match="a backbone that is shared"):
+        ciq.load(backbone=clip, image_only=True)
+
+
 def test_score_is_a_number_for_a_picture_and_a_list_for_several(
     tmp_path: Path, make_picture: Callable[..., Path]
 ) -> None:

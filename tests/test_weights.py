@@ -159,6 +159,14 @@ def test_build_clip_makes_no_second_copy() -> None:
     assert all(built[key].data_ptr() == value.data_ptr() for key, value in state_dict.items())
 
 
+def test_build_clip_releases_what_it_converts_on_request() -> None:
+    weights = {k: v.half() for k, v in random_clip(RESNET).state_dict().items()}
+    kept = build_clip(weights).state_dict()
+    released = build_clip(weights, release=True).state_dict()
+    assert not weights
+    assert all(torch.equal(released[key], value) for key, value in kept.items())
+
+
 def test_counts_of_training_steps_may_be_absent() -> None:
     state_dict = random_clip(RESNET, seed=3).state_dict()
     bare = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
