@@ -29,17 +29,18 @@ import zlib
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from clipiqa_plus.data.base import IQADataModule, missing_files
 from clipiqa_plus.data.images import RGBImage, read_rgb
+from clipiqa_plus.data.transforms import import_albumentations
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
-import albumentations as A
+if TYPE_CHECKING:
+    from albumentations import BasicTransform, Compose
 
 # Contents by part, fixed: no photograph is in two parts. Drawn once by shuffling the sorted names
 # with seed 0; the names of a part are sorted here.
@@ -73,55 +74,61 @@ SPLIT: Mapping[str, tuple[str, ...]] = {
 }
 """Names of the photographs in each part."""
 
-Degradation = Callable[[float], A.BasicTransform]
-
-_AREA_THEN_NEAREST = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_NEAREST}
+Degradation = Callable[[ModuleType, float], "BasicTransform"]
 
 
-def _jitter(**factor: float) -> A.BasicTransform:
+def _jitter(A: ModuleType, **factor: float) -> BasicTransform:
     same = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0} | factor
     return A.ColorJitter(**{key: (value, value) for key, value in same.items()}, hue=(0, 0), p=1)
 
 
-# Name -> (transform of a strength, strength at levels 1 to 4, loss of opinion score at level 4).
+def _pixelate(A: ModuleType, scale: float) -> BasicTransform:
+    import cv2
+
+    interpolation = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_NEAREST}
+    return A.Downscale((scale, scale), interpolation, p=1)
+
+
+# Name -> (transform of albumentations, A, for a strength; strength at levels 1 to 4; loss of
+# opinion score at level 4).
 DISTORTIONS: Mapping[str, tuple[Degradation, tuple[float, ...], float]] = {
     "gaussian_blur": (
-        lambda sigma: A.GaussianBlur(blur_limit=0, sigma_limit=(sigma, sigma), p=1),
+        lambda A, sigma: A.GaussianBlur(blur_limit=0, sigma_limit=(sigma, sigma), p=1),
         (0.8, 1.4, 2.2, 3.5),  # standard deviation, pixels
         80,
     ),
     "motion_blur": (
-        lambda k: A.MotionBlur(blur_limit=(int(k), int(k)), allow_shifted=False, p=1),
+        lambda A, k: A.MotionBlur(blur_limit=(int(k), int(k)), allow_shifted=False, p=1),
         (5, 9, 15, 23),  # length, pixels
         75,
     ),
     "gaussian_noise": (
-        lambda std: A.GaussNoise(std_range=(std, std), p=1),
+        lambda A, std: A.GaussNoise(std_range=(std, std), p=1),
         (0.03, 0.07, 0.13, 0.22),  # standard deviation, full scale 1
         75,
     ),
     "jpeg": (
-        lambda q: A.ImageCompression(quality_range=(int(q), int(q)), p=1),
+        lambda A, q: A.ImageCompression(quality_range=(int(q), int(q)), p=1),
         (35, 18, 9, 4),  # quality factor
         75,
     ),
     "pixelation": (
-        lambda scale: A.Downscale((scale, scale), _AREA_THEN_NEAREST, p=1),
+        _pixelate,
         (0.6, 0.4, 0.25, 0.16),  # share of the resolution that is left
         75,
     ),
     "darkening": (
-        lambda factor: _jitter(brightness=factor),
+        lambda A, factor: _jitter(A, brightness=factor),
         (0.7, 0.5, 0.33, 0.18),  # factor of brightness
         40,
     ),
     "flat_contrast": (
-        lambda factor: _jitter(contrast=factor),
+        lambda A, factor: _jitter(A, contrast=factor),
         (0.7, 0.5, 0.33, 0.18),  # factor of the distance to the mean grey
         40,
     ),
     "desaturation": (
-        lambda factor: _jitter(saturation=factor),
+        lambda A, factor: _jitter(A, saturation=factor),
         (0.75, 0.5, 0.25, 0.0),  # factor of colourfulness
         12,
     ),
@@ -206,7 +213,9 @@ class RenderReader:
         image, content, distortion, level = self.rows[row]
         strength = DISTORTIONS[distortion][1][level - 1] if level else None
         photo = zlib.crc32((self.root / content).read_bytes())
-        return f"{image} {strength} {photo:08x} albumentations {A.__version__}"
+        return (
+            f"{image} {strength} {photo:08x} albumentations {import_albumentations().__version__}"
+        )
 
 
 class DemoIQA(IQADataModule):
@@ -279,9 +288,10 @@ def _check(distortion: str, level: int) -> None:
 
 
 @lru_cache
-def _pipeline(distortion: str, level: int) -> A.Compose:
+def _pipeline(distortion: str, level: int) -> Compose:
     make, strengths, _ = DISTORTIONS[distortion]
-    return A.Compose([make(strengths[level - 1])])
+    library = import_albumentations()
+    return library.Compose([make(library, strengths[level - 1])])
 
 
 @lru_cache(maxsize=64)

@@ -102,7 +102,7 @@ class AugmentedViews:
         self.count = count
         self.seed = seed
         self._steps = [(name, dict(args or {})) for step in augment for name, args in step.items()]
-        self._pipeline = _albumentations().Compose(
+        self._pipeline = import_albumentations().Compose(
             [_transform(name, args) for name, args in self._steps]
         )
         changing = [name for name, _ in self._steps if name not in QUALITY_PRESERVING]
@@ -128,11 +128,13 @@ class AugmentedViews:
 
     def key(self, row: int, view: int) -> str:
         """Return the pipeline, its seed, the albumentations version, row and view as text."""
-        pipeline = f"albumentations {_albumentations().__version__} seed {self.seed} {self._steps}"
+        pipeline = (
+            f"albumentations {import_albumentations().__version__} seed {self.seed} {self._steps}"
+        )
         return f"{pipeline} row {row} view {view}"
 
 
-def _albumentations() -> ModuleType:
+def import_albumentations() -> ModuleType:
     """Import albumentations where a pipeline is used: it takes 45 MB and time."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
     import albumentations
@@ -141,7 +143,7 @@ def _albumentations() -> ModuleType:
 
 
 def _transform(name: str, arguments: dict[str, Any]) -> BasicTransform:
-    library = _albumentations()
+    library = import_albumentations()
     factory = getattr(library, name, None)
     if not (isinstance(factory, type) and issubclass(factory, library.BasicTransform)):
         raise ValueError(f"albumentations has no transform named {name!r}")
