@@ -19,8 +19,6 @@ from clipiqa_plus.prompt_files import read_prompts
 from clipiqa_plus.prompts import PAIRS
 from tests.data.benchmark_files import write_csv, write_sheets
 
-pytest_plugins = ["tests.data.benchmarks.conftest"]
-
 CONFIGS = Path(__file__).parents[1] / "configs"
 N = 30
 
