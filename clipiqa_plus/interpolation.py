@@ -14,9 +14,10 @@ from torch.nn.functional import normalize
 from clipiqa_plus.backbone import FrozenCLIP
 from clipiqa_plus.comparison import WITHIN_CONTENT, rank_correlation
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.overviews import THIRDS
 from clipiqa_plus.prompts import ContextPrompts, ZeroShotPrompts
 
+THIRDS = ("lowest", "middle", "highest")
+"""Of the pictures, by MOS."""
 STEPS = 20
 """Parts of the line."""
 

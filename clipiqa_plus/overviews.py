@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clipiqa_plus.charts import INK, Chart, axis, by_source, number, records, tips
+from clipiqa_plus.interpolation import THIRDS
 
 FEWEST_SPOKES, MOST_SPOKES = 3, 16
 """A radar of two is a line; of many it cannot be read."""
-THIRDS = ("lowest", "middle", "highest")
 _MOST_STEPS = 300  # points of a training curve
 
 
