@@ -10,16 +10,16 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from clipiqa_plus.comparison import NOTHING, compare_sources
-from clipiqa_plus.entry import run_entry
-from clipiqa_plus.evaluation import backbones, evaluate, load_sources, zero_shot_options
-from clipiqa_plus.evaluation_logs import log_evaluation
+from clipiqa_plus.commands.errors import run_entry
+from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
+from clipiqa_plus.evaluation.evaluation import backbones, evaluate, load_sources, zero_shot_options
+from clipiqa_plus.evaluation.options import evaluation_parser
+from clipiqa_plus.evaluation.random_splits import render_repeats, repeated
+from clipiqa_plus.evaluation.results import named, render, save, save_training, start_record, stems
 from clipiqa_plus.features import FeatureCache
-from clipiqa_plus.options import evaluation_parser
-from clipiqa_plus.protocols import render_repeats, repeated
-from clipiqa_plus.recipes import data_of, expand, read_recipe
-from clipiqa_plus.report import write_report
-from clipiqa_plus.results import named, render, save, save_training, start_record, stems
+from clipiqa_plus.report.loggers import log_evaluation
+from clipiqa_plus.report.page import write_report
+from clipiqa_plus.training.recipes import data_of, expand, read_recipe
 
 
 def main(args: list[str] | None = None) -> pd.DataFrame:

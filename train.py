@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipiqa_plus.entry import run_entry
-from clipiqa_plus.training import TrainCLI
+from clipiqa_plus.commands.errors import run_entry
+from clipiqa_plus.training.cli import TrainCLI
 
 DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
 

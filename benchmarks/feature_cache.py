@@ -32,12 +32,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.transforms import FlipViews
 from clipiqa_plus.features import FeatureCache, extraction
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.weights import random_clip
 
 KILLS = 20
 PICTURES = 60  # of the extraction that is killed

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipiqa_plus.backbone import FrozenCLIP, Precision, TextPrecision
+from clipiqa_plus.clip.backbone import FrozenCLIP, Precision, TextPrecision
+from clipiqa_plus.clip.weights import Architecture, random_clip
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.prompts import ContextPrompts
-from clipiqa_plus.weights import Architecture, random_clip
+from clipiqa_plus.prompts.sources import ContextPrompts
 
 if TYPE_CHECKING:
     from clip.model import CLIP, AttentionPool2d

@@ -27,12 +27,12 @@ from timing import Row, options, report
 from torch import Tensor
 
 from clipiqa_plus import PRESETS
-from clipiqa_plus.backbone import FrozenCLIP, Precision
+from clipiqa_plus.clip.backbone import FrozenCLIP, Precision
 from clipiqa_plus.data import DemoIQA
 from clipiqa_plus.data.images import RGBImage
 from clipiqa_plus.data.transforms import resize
+from clipiqa_plus.inference.presets import AntonymPairs
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-from clipiqa_plus.presets import AntonymPairs
 
 CROP = 224  # what CLIP was trained on, and what its usual preprocessing cuts out
 

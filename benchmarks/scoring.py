@@ -34,11 +34,11 @@ from peers import TOY, pictures
 from timing import Row, options, report
 from torchvision.io import write_jpeg
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.data.images import read_rgb
-from clipiqa_plus.scorer import Scorer, load
-from clipiqa_plus.scores import score_files
-from clipiqa_plus.weights import random_clip
+from clipiqa_plus.inference.bulk import score_files
+from clipiqa_plus.inference.scorer import Scorer, load
 
 BATCH = 16
 TURN = 250  # files; short turns, so that other load hits both ways alike
@@ -48,7 +48,7 @@ COMMAND = """
 import re, sys
 from pathlib import Path
 import torch
-from clipiqa_plus.cli import main
+from clipiqa_plus.commands.main import main
 threads, *arguments = sys.argv[1:]
 torch.set_num_threads(int(threads))
 assert main(arguments) == 0
@@ -189,7 +189,7 @@ def kills(place: Path, count: int, quick: bool) -> list[Row]:
 
 def killed(what: str, source: Path, names: list[str], more: list[str], count: int) -> Row:
     out = source.with_name(f"{what}.csv")
-    command = [sys.executable, "-m", "clipiqa_plus.cli", "score", str(source), *more]
+    command = [sys.executable, "-m", "clipiqa_plus.commands.main", "score", str(source), *more]
     command += ["--backbone", "demo", "--device", "cpu", "--out", str(out)]
     moments = random.Random(what)
     kills = 0

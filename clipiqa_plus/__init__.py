@@ -6,16 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipiqa_plus.backbone import FrozenCLIP
-    from clipiqa_plus.export import export_scorer
-    from clipiqa_plus.hub import from_pretrained, push_to_hub
+    from clipiqa_plus.clip.backbone import FrozenCLIP
+    from clipiqa_plus.inference.export import export_scorer
+    from clipiqa_plus.inference.hub import from_pretrained, push_to_hub
+    from clipiqa_plus.inference.metric import CLIPIQAScore
+    from clipiqa_plus.inference.presets import PRESETS
+    from clipiqa_plus.inference.scorer import Scorer, load, score
     from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-    from clipiqa_plus.presets import PRESETS
-    from clipiqa_plus.prompt_files import load_prompts, save_prompts
-    from clipiqa_plus.prompt_imports import export_pyiqa
-    from clipiqa_plus.prompts import PAIRS, ContextPrompts, ZeroShotPrompts
-    from clipiqa_plus.score_metric import CLIPIQAScore
-    from clipiqa_plus.scorer import Scorer, load, score
+    from clipiqa_plus.prompts.files import load_prompts, save_prompts
+    from clipiqa_plus.prompts.importers import export_pyiqa
+    from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, ZeroShotPrompts
 
 __version__ = "0.1.0"
 
@@ -42,23 +42,23 @@ __all__ = [
 
 # Heavy parts load when they are first used: importing the package costs next to nothing.
 _HOMES = {
-    "PAIRS": "prompts",
-    "PRESETS": "presets",
+    "PAIRS": "prompts.sources",
+    "PRESETS": "inference.presets",
     "CLIPIQAPlus": "module",
-    "CLIPIQAScore": "score_metric",
-    "ContextPrompts": "prompts",
-    "FrozenCLIP": "backbone",
+    "CLIPIQAScore": "inference.metric",
+    "ContextPrompts": "prompts.sources",
+    "FrozenCLIP": "clip.backbone",
     "PromptConfig": "module",
-    "Scorer": "scorer",
-    "ZeroShotPrompts": "prompts",
-    "export_pyiqa": "prompt_imports",
-    "export_scorer": "export",
-    "from_pretrained": "hub",
-    "load": "scorer",
-    "load_prompts": "prompt_files",
-    "push_to_hub": "hub",
-    "save_prompts": "prompt_files",
-    "score": "scorer",
+    "Scorer": "inference.scorer",
+    "ZeroShotPrompts": "prompts.sources",
+    "export_pyiqa": "prompts.importers",
+    "export_scorer": "inference.export",
+    "from_pretrained": "inference.hub",
+    "load": "inference.scorer",
+    "load_prompts": "prompts.files",
+    "push_to_hub": "inference.hub",
+    "save_prompts": "prompts.files",
+    "score": "inference.scorer",
 }
 
 

@@ -17,11 +17,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
-from clipiqa_plus.backbone import FrozenCLIP, Precision, TextPrecision
+from clipiqa_plus.clip.backbone import FrozenCLIP, Precision, TextPrecision
 from clipiqa_plus.losses import LOSSES
-from clipiqa_plus.metrics import iqa_metrics
-from clipiqa_plus.prompt_files import check_backbone, load_prompts, read_prompts
-from clipiqa_plus.prompts import (
+from clipiqa_plus.metrics.classes import iqa_metrics
+from clipiqa_plus.prompts.files import check_backbone, load_prompts, read_prompts
+from clipiqa_plus.prompts.sources import (
     ContextPrompts,
     Position,
     PromptSource,

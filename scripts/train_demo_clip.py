@@ -1,6 +1,6 @@
 """Train the demo backbone: a small CLIP that knows words about the quality of pictures.
 
-    python scripts/train_demo_clip.py --out clipiqa_plus/assets/demo_clip.safetensors
+    python scripts/train_demo_clip.py --out clipiqa_plus/clip/assets/demo_clip.safetensors
 
 The model is openai-clip's own class at small sizes. It learns contrastively (Radford et al., 2021)
 from procedural pictures (`demo_pictures.py`; no photograph) and captions about their quality.

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import Architecture, random_clip
 from clipiqa_plus.data.benchmarks import Benchmark
-from clipiqa_plus.weights import Architecture, random_clip
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 

@@ -17,14 +17,14 @@ import pytest
 from PIL import Image, ImageFilter
 
 import clipiqa_plus
-from clipiqa_plus.backbone import FrozenCLIP
-from clipiqa_plus.cli import _parser
-from clipiqa_plus.options import evaluation_parser
-from clipiqa_plus.presets import PRESETS
-from clipiqa_plus.prompt_files import save_prompts
-from clipiqa_plus.prompts import ContextPrompts
-from clipiqa_plus.recipes import find_recipe
-from clipiqa_plus.training import TrainCLI
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.commands.main import _parser
+from clipiqa_plus.evaluation.options import evaluation_parser
+from clipiqa_plus.inference.presets import PRESETS
+from clipiqa_plus.prompts.files import save_prompts
+from clipiqa_plus.prompts.sources import ContextPrompts
+from clipiqa_plus.training.cli import TrainCLI
+from clipiqa_plus.training.recipes import find_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -169,5 +169,5 @@ def test_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> No
     assert len(pages) > len(SNIPPETS)
     assert not [page for page in pages if fetched.search(page.read_text())]
     scorer = (site / "reference" / "scoring.html").read_text()
-    assert 'id="clipiqa_plus.scorer.Scorer.forward"' in scorer
+    assert 'id="clipiqa_plus.inference.scorer.Scorer.forward"' in scorer
     assert ":class:`" not in scorer

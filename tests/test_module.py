@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.data.base import BatchSampler, IQADataset
 from clipiqa_plus.data.transforms import PlainView
-from clipiqa_plus.metrics import plcc, srcc
+from clipiqa_plus.metrics.classes import plcc, srcc
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-from clipiqa_plus.weights import random_clip
 from tests.conftest import small_clip
 
 

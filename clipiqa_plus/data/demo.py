@@ -263,9 +263,9 @@ class DemoIQA(IQADataModule):
 
 def demo_root() -> Path:
     """Folder of the photographs: data/demo of a checkout, or its copy inside the package."""
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / "data" / "demo"
-    return checkout if checkout.is_dir() else package / "assets" / "demo"
+    room = Path(__file__).resolve().parent
+    checkout = room.parents[1] / "data" / "demo"
+    return checkout if checkout.is_dir() else room / "assets" / "demo"
 
 
 def seed_of(image: str) -> int:

@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.features.extraction import extract
 from clipiqa_plus.features.identity import Picture, pictures
 from clipiqa_plus.features.plan import Selection
-from clipiqa_plus.features.ranks import Ranks
+from clipiqa_plus.features.processes import Ranks
 from clipiqa_plus.features.store import FeatureStore, StorageDtype, cache_dir
 from clipiqa_plus.features.table import FeatureTable
 

@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from clipiqa_plus.backbone import FrozenCLIP, check_images
+from clipiqa_plus.clip.backbone import FrozenCLIP, check_images
 from clipiqa_plus.data.transforms import resize
 from clipiqa_plus.features.identity import content_of, name_of
 from clipiqa_plus.features.plan import Batch, Item, Selection, plan
-from clipiqa_plus.features.ranks import Ranks
+from clipiqa_plus.features.processes import Ranks
 from clipiqa_plus.features.store import FeatureStore
 
 SHARD_FEATURES = 512

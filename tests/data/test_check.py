@@ -3,7 +3,7 @@ from rich.console import Console
 
 from clipiqa_plus.data.benchmarks import BENCHMARKS, CLIVE, KADID10k, KonIQ10k
 from clipiqa_plus.data.check import check, facts, find_benchmark, render_check, render_facts
-from tests.data.benchmark_files import picture, real_labels, write_csv
+from tests.support.benchmark_files import picture, real_labels, write_csv
 
 ROWS = tuple(f"I{i:02d}_01_01.png,I{i:02d}.png,{1 + i / 5},0.5" for i in range(1, 11))
 

@@ -4,7 +4,7 @@ import pytest
 from scipy.io import savemat
 
 from clipiqa_plus.data.labels import name_parts, read_csv, read_mat, read_sheet, whole_numbers
-from tests.data.benchmark_files import cells, write_csv, write_sheets
+from tests.support.benchmark_files import cells, write_csv, write_sheets
 
 
 def test_csv_with_byte_order_mark_and_blanks(tmp_path):

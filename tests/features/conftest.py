@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.features import FeatureCache
-from tests.features.common import (
+from tests.support.feature_data import (
     NAMES,
     draw,
 )
@@ -57,5 +57,5 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
 def processes() -> Any:
     """Child processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.features.common"])
+    context.set_forkserver_preload(["tests.support.feature_data"])
     return context

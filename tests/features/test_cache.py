@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from tests.conftest import small_clip
-from tests.features.common import (
+from tests.support.feature_data import (
     ALL,
     NAMES,
     Few,

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataset
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.features.identity import Picture
 from clipiqa_plus.features.plan import Item, Selection, plan
 from clipiqa_plus.features.store import FeatureStore
-from tests.features.common import (
+from tests.support.feature_data import (
     ALL,
     NAMES,
     Few,

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.features.store import FACTS_FILE
 from tests.conftest import small_clip
-from tests.features.common import (
+from tests.features.conftest import Counter
+from tests.support.feature_data import (
     ALL,
     NAMES,
     Few,
@@ -24,7 +25,6 @@ from tests.features.common import (
     direct,
     draw,
 )
-from tests.features.conftest import Counter
 
 
 def test_encodes_once(clip: FrozenCLIP, root: Path, cache: FeatureCache, encoded: Counter) -> None:

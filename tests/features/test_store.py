@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import FileReader
 from clipiqa_plus.features import FeatureCache, verify
 from clipiqa_plus.features.store import FACTS_FILE
 from tests.conftest import small_clip
-from tests.features.common import (
+from tests.features.conftest import Counter
+from tests.support.feature_data import (
     ALL,
     NAMES,
     Few,
@@ -24,7 +25,6 @@ from tests.features.common import (
     draw,
     shards,
 )
-from tests.features.conftest import Counter
 
 
 @pytest.mark.parametrize("how", ["flipped bit", "cut", "emptied", "foreign"])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache, FeatureTable
-from tests.features.common import (
+from tests.support.feature_data import (
     ALL,
     NAMES,
     Few,

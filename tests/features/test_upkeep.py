@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clipiqa_plus.backbone import FrozenCLIP
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import FlipViews, PlainView
 from clipiqa_plus.features import FeatureCache, info, prune
 from tests.conftest import small_clip
-from tests.features.common import (
+from tests.support.feature_data import (
     ALL,
     NAMES,
     Few,

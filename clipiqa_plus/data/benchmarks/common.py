@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from clipiqa_plus.data.base import PARTS, FileReader, IQADataModule, Reader, Rows
+from clipiqa_plus.data.download import download
 from clipiqa_plus.data.files import Files
-from clipiqa_plus.download import download
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ import pytest
 
 from clipiqa_plus.data.benchmarks import AVA
 from clipiqa_plus.data.splits import make_split
-from tests.data.benchmark_files import picture, read, real_labels, write_csv
+from tests.support.benchmark_files import picture, read, real_labels, write_csv
 
 # The first five lines of the distributed file.
 ROWS = (

@@ -6,7 +6,7 @@ from scipy.io import savemat
 from scipy.stats import spearmanr
 
 from clipiqa_plus.data.benchmarks import BID, CID2013, CLIVE, PIQ23, SPAQ, UHDIQA
-from tests.data.benchmark_files import cells, picture, read, real_labels, write_csv, write_sheets
+from tests.support.benchmark_files import cells, picture, read, real_labels, write_csv, write_sheets
 
 
 class TestCLIVE:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clipiqa_plus.data.benchmarks import FLIVE, FLIVEPatches
-from tests.data.benchmark_files import picture, read, real_labels, write_csv
+from tests.support.benchmark_files import picture, read, real_labels, write_csv
 
 ROWS = (
     "blur_dataset/motion0044.jpg,75.44372347614072",

@@ -1,7 +1,7 @@
 import pytest
 
 from clipiqa_plus.data.benchmarks import AGIQA1K, AGIQA3K, CGIQA6K
-from tests.data.benchmark_files import picture, read, real_labels, write_csv, write_sheets
+from tests.support.benchmark_files import picture, read, real_labels, write_csv, write_sheets
 
 
 class TestAGIQA3K:

@@ -1,7 +1,7 @@
 import pytest
 
 from clipiqa_plus.data.benchmarks import KonIQ10k, KonIQPlusPlus
-from tests.data.benchmark_files import picture, read, real_labels, write_csv
+from tests.support.benchmark_files import picture, read, real_labels, write_csv
 
 HEADER = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set"
 ROWS = [

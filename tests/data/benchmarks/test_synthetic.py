@@ -5,7 +5,7 @@ import pytest
 from scipy.io import savemat
 
 from clipiqa_plus.data.benchmarks import CSIQ, LIVE, PIPAL, TID2013, KADID10k
-from tests.data.benchmark_files import cells, picture, read, real_labels, write_csv, write_sheets
+from tests.support.benchmark_files import cells, picture, read, real_labels, write_csv, write_sheets
 
 PARTS = ("train", "val", "test")
 

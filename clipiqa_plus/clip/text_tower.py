@@ -1,0 +1,122 @@
+"""The text tower of a frozen CLIP as one function from token embeddings to text features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from clip.model import CLIP, Transformer
+
+
+def encode_embeddings(clip: CLIP, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
+    """Encode prompts, without a look at the values of any tensor: a GPU is never waited for.
+
+    Args:
+        clip: Model of openai-clip, frozen.
+        embeddings: float32 [N, L, W], see
+            :meth:`~clipiqa_plus.clip.backbone.FrozenCLIP.encode_text`.
+        eot: int64 [N], position of each prompt's end-of-text token, less than L.
+        shared: Length of the beginning that all prompts share.
+
+    Returns:
+        Unit features, float32 [N, D].
+    """
+    length = embeddings.shape[1]
+    x = embeddings + clip.positional_embedding[:length]  # [N, L, W]
+    last = eot.to(x.device)[:, None]
+    if shared:
+        x, mask, last = _merge_prompts(x, last, shared)
+    else:
+        mask = _additive(torch.ones(length, length, dtype=torch.bool, device=x.device).tril())
+    *blocks, final_block = clip.transformer.resblocks
+    for block in blocks:
+        x = _text_block(block, x, mask)
+    x = _text_block(final_block, x, mask, last).flatten(0, 1)  # [N, W]
+    x = F.layer_norm(x, x.shape[-1:], clip.ln_final.weight, clip.ln_final.bias)
+    return F.normalize(x @ clip.text_projection, dim=-1)
+
+
+@cache
+def compiled(device: str) -> Callable[[CLIP, Tensor, Tensor, int], Tensor]:
+    """Return :func:`encode_embeddings` compiled by torch, for the forward and backward pass.
+
+    On a GPU in the mode that replays CUDA graphs; that one has only been written, never run. The
+    first call compiles, which takes minutes and, on a CPU, a C++ compiler.
+    """
+    mode = "reduce-overhead" if device == "cuda" else None
+    return torch.compile(encode_embeddings, mode=mode, fullgraph=True, dynamic=False)
+
+
+def use_precision(transformer: Transformer, dtype: torch.dtype) -> None:
+    """Convert the matrices of a text transformer in place; its norms stay in fp32."""
+    transformer.to(dtype)
+    for layer in transformer.modules():
+        if isinstance(layer, nn.LayerNorm):
+            layer.float()
+
+
+def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay prompts of one beginning out as one sequence: the beginning, then each one's own rest.
+
+    Args:
+        x: [N, L, W].
+        last: int64 [N, 1], position of the last token of each prompt.
+        shared: Length of the beginning.
+
+    Returns:
+        The sequence [1, R, W], its additive mask [R, R], in which a rest sees the beginning and
+        itself, and the place of each last token in it, [1, N].
+    """
+    count, length = x.shape[:2]
+    sequence = torch.cat([x[0, :shared], x[:, shared:].flatten(0, 1)])[None]
+    order = torch.arange(length, device=x.device)
+    position = torch.cat([order[:shared], order[shared:].repeat(count)])
+    prompt = torch.arange(count, device=x.device).repeat_interleave(length - shared)
+    prompt = torch.cat([prompt.new_full((shared,), -1), prompt])
+    visible = (prompt == prompt[:, None]) | (prompt < 0)
+    mask = _additive(visible & (position <= position[:, None]))
+    offset = torch.arange(count, device=x.device) * (length - shared)
+    return sequence, mask, (offset + last[:, 0])[None]
+
+
+def _additive(visible: Tensor) -> Tensor:
+    """Turn what each row sees into the mask that is added to its attention logits."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -math.inf)
+
+
+def _text_block(block: Any, x: Tensor, mask: Tensor, last: Tensor | None = None) -> Tensor:
+    """One residual block of openai-clip's text transformer, by fused attention.
+
+    Norms and the residual sum stay in fp32 whatever the format of the matrices.
+
+    Args:
+        block: Block of openai-clip.
+        x: float32 [B, R, W].
+        mask: Additive attention mask, [R, R].
+        last: int64 [B, K], the only rows that are wanted; None wants all.
+
+    Returns:
+        float32 [B, R, W] or [B, K, W].
+    """
+    attention = block.attn
+    dtype = attention.in_proj_weight.dtype
+    y = F.layer_norm(x, x.shape[-1:], block.ln_1.weight, block.ln_1.bias).to(dtype)
+    qkv = F.linear(y, attention.in_proj_weight, attention.in_proj_bias)
+    qkv = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    query, keys, values = qkv.unbind()  # [B, heads, R, W / heads] each
+    if last is not None:
+        x = x.take_along_dim(last[..., None], dim=1)
+        query = query.take_along_dim(last[:, None, :, None], dim=2)
+        mask = mask[last][:, None]  # [B, 1, K, R]
+    y = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask.to(dtype))
+    x = x + attention.out_proj(y.transpose(1, 2).flatten(2))
+    y = F.layer_norm(x, x.shape[-1:], block.ln_2.weight, block.ln_2.bias).to(dtype)
+    y = 1.702 * block.mlp.c_fc(y)
+    return x + block.mlp.c_proj(F.silu(y) / 1.702)  # QuickGELU: z * sigmoid(1.702 z)

@@ -1,0 +1,247 @@
+"""A CLIP name, a weights file or the embedded demo model -> verified weights -> the model.
+
+A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors: told apart
+by content, not by suffix. Keys follow openai-clip's layout, which open_clip's `CLIP` shares, so its
+files load too. But a file does not tell its activation: only weights trained with QuickGELU
+(open_clip's `openai` and `quickgelu` models) are right here, for openai-clip knows no other.
+"""
+
+import os
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from clipiqa_plus.clip.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    architecture_of,
+    empty_clip,
+    import_clip,
+    random_clip,
+    unknown_name,
+)
+from clipiqa_plus.data.download import download, sha256_of
+
+if TYPE_CHECKING:
+    from clip.model import CLIP
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Weights",
+    "architecture_of",
+    "build_clip",
+    "import_clip",
+    "load_weights",
+    "random_clip",
+]
+
+_DEMO_FILE = Path(__file__).parent / "assets" / "demo_clip.safetensors"
+
+# openai-clip knows one address and the SHA-256. The others, in order: the storage behind that
+# address, and the copy that piq keeps of RN50.
+_FRONT, _STORAGE = "openaipublic.azureedge.net", "openaipublic.blob.core.windows.net"
+_COPIES = {"RN50": "https://github.com/photosynthesis-team/piq/releases/download/v0.7.1/RN50.pt"}
+_SIZES = {"RN50": 255_827_503}  # bytes
+
+# OpenAI's archives hold these numbers among the weights.
+_CONSTANTS = frozenset({"input_resolution", "context_length", "vocab_size"})
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The weights of one CLIP, from a verified file.
+
+    Attributes:
+        name: One of `ARCHITECTURES`, `demo`, or the file's name where the weights are others.
+        state_dict: Tensors by openai-clip's keys, on the CPU, in the precision of the file.
+        sha256: SHA-256 of the file, in hex.
+        path: The file.
+        metadata: What a safetensors file tells about itself; empty for other files.
+    """
+
+    name: str
+    state_dict: dict[str, Tensor] = field(repr=False)
+    sha256: str
+    path: Path
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def load_weights(
+    name_or_path: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] | None = None,
+    sha256: str | None = None,
+) -> Weights:
+    """Find, verify and read the weights of a CLIP.
+
+    A name is looked up in the cache, then in openai-clip's own (`~/.cache/clip`), then downloaded
+    into the cache; each time the SHA-256 that openai-clip states decides. A name never means a
+    file: write `./RN50` for a file called RN50.
+
+    Args:
+        name_or_path: One of `ARCHITECTURES`, `demo` (the model embedded in the package), or the
+            path of a weights file.
+        cache_dir: The cache folder; by default `$CLIPIQA_CACHE`, else `~/.cache/clipiqa_plus`.
+        sha256: The SHA-256 that the file must have, in hex.
+
+    Returns:
+        The weights. They carry the name of a published CLIP only if the file's SHA-256 is its own.
+
+    Raises:
+        ValueError: An unknown name, another SHA-256, or a file that holds no CLIP.
+        FileNotFoundError: No such file, or no mirror gave it.
+        PermissionError: The cache folder cannot be written.
+    """
+    name, path, digest = _locate(os.fspath(name_or_path), cache_dir)
+    if sha256 is not None and digest != sha256.lower():
+        raise ValueError(f"{path} is another file: its SHA-256 is {digest}, not {sha256}")
+    content, metadata = _read(path)
+    try:
+        state_dict = _tensors(content)
+        empty_clip(state_dict)
+        if broken := [key for key, value in state_dict.items() if not _is_finite(value)]:
+            raise ValueError(f"holds NaN or infinite weights in {broken[0]}")
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    return Weights(name, state_dict, digest, path, metadata)
+
+
+def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "CLIP":
+    """Build openai-clip's model from weights: float32, eval, without gradients.
+
+    Args:
+        weights: Weights, or their tensors by openai-clip's keys. float32 tensors become the
+            parameters of the model as they are, without a copy; others are converted.
+        release: Empty the weights on the way: those of a file in fp16 are then never held whole
+            in both formats.
+
+    Raises:
+        ValueError: The tensors are not those of one CLIP.
+    """
+    state_dict = weights.state_dict if isinstance(weights, Weights) else weights
+    model = empty_clip(state_dict)
+    single = {}
+    for key in list(state_dict):
+        tensor = state_dict.pop(key) if release else state_dict[key]
+        single[key] = tensor.float() if tensor.is_floating_point() else tensor
+    model.load_state_dict(single, assign=True)
+    # The causal mask is no part of the state: it is still on the meta device.
+    mask = model.build_attention_mask()
+    for block in model.transformer.resblocks:
+        block.attn_mask = mask
+    return model.eval().requires_grad_(False)
+
+
+def _locate(name: str, cache_dir: str | os.PathLike[str] | None) -> tuple[str, Path, str]:
+    """Return the name, the file and its SHA-256."""
+    if name == "demo":
+        if not _DEMO_FILE.is_file():
+            raise FileNotFoundError(f"{_DEMO_FILE} is missing: install clipiqa-plus again")
+        return name, _DEMO_FILE, sha256_of(_DEMO_FILE)
+    if name in ARCHITECTURES:
+        return _published_file(name, cache_dir)
+    path = Path(name).expanduser()
+    if path.is_file():
+        digest = sha256_of(path)
+        return _published_name(digest) or path.name, path, digest
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the path of the weights file in it")
+    if path.suffix or path.is_absolute():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    raise unknown_name(name)
+
+
+def _published_name(sha256: str) -> str | None:
+    addresses = import_clip().clip._MODELS
+    return next((name for name, url in addresses.items() if url.split("/")[-2] == sha256), None)
+
+
+def _published_file(name: str, cache_dir: str | os.PathLike[str] | None) -> tuple[str, Path, str]:
+    address: str = import_clip().clip._MODELS[name]
+    *_, sha256, filename = address.split("/")
+    cache = Path(cache_dir or os.environ.get("CLIPIQA_CACHE") or "~/.cache/clipiqa_plus")
+    cached = cache.expanduser() / filename
+    for path in (cached, Path("~/.cache/clip").expanduser() / filename):
+        if path.is_file():
+            if sha256_of(path) == sha256:
+                return name, path, sha256
+            warnings.warn(f"{path} is not used: its SHA-256 is not the one of {name}", stacklevel=4)
+    urls = [address, address.replace(_FRONT, _STORAGE)]
+    urls += [_COPIES[name]] if name in _COPIES else []
+    remedy = f"or give the path of the file in place of the name {name}."
+    return name, download(urls, sha256, cached, size=_SIZES.get(name), remedy=remedy), sha256
+
+
+def _read(path: Path) -> tuple[Any, dict[str, str]]:
+    """Return what the file holds, and its metadata."""
+    kind = _kind(path)
+    try:
+        if kind == "safetensors":
+            with safe_open(path, "pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        with warnings.catch_warnings():
+            # torch advises its own users against its archives; OpenAI's files are such archives.
+            warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+            if kind == "jit":
+                return torch.jit.load(path, map_location="cpu").state_dict(), {}
+        return torch.load(path, map_location="cpu", weights_only=True), {}
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is damaged, or holds Python objects beside tensors, which are not loaded: "
+            "where you trust it, load it yourself and save its state dict alone"
+        ) from error
+    except (RuntimeError, EOFError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged or cut short: fetch it again ({error})") from error
+
+
+def _kind(path: Path) -> str:
+    """Tell "jit", "torch" or "safetensors" from the content of a file."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise ValueError(f"{path} is empty: fetch it again")
+    if head.startswith(b"PK\x03\x04"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = {name.partition("/")[2] for name in archive.namelist()}
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path} is damaged or cut short: fetch it again") from error
+        if "data.pkl" in names:
+            return "jit" if "constants.pkl" in names else "torch"
+    elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
+        return "safetensors"  # a length, by the format at most this, then JSON
+    elif head.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
+        return "torch"
+    elif head.lstrip().startswith(b"<"):
+        raise ValueError(f"{path} holds a web page instead of weights: fetch it again")
+    raise ValueError(
+        f"{path} is no weights file: it must be OpenAI's archive, a state dict saved by "
+        "torch.save, or safetensors"
+    )
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """Return the bare tensors by key, without wrappers, prefixes and constants."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise ValueError(f"holds a {type(content).__name__}, not a state dict")
+    named = {str(key).removeprefix("module."): value for key, value in content.items()}
+    tensors = {key: value for key, value in named.items() if key not in _CONSTANTS}
+    if wrong := [key for key, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"holds no state dict: {wrong[0]} is no tensor")
+    return tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # NaN and infinity survive into the extremes, which in fp16 are ten times as fast as isfinite.
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())

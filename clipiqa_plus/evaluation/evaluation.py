@@ -1,0 +1,292 @@
+"""Prompts x data sets -> a score per picture, from which every number of a comparison comes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.data.base import IQADataModule, Rows
+from clipiqa_plus.evaluation.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations
+from clipiqa_plus.evaluation.interpolation import interpolate, pair_cosines
+from clipiqa_plus.evaluation.rank_changes import thumbnails
+from clipiqa_plus.evaluation.results import Evaluated
+from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
+from clipiqa_plus.prompts.files import read_prompts
+from clipiqa_plus.prompts.nearest_words import nearest_words, text_cosines
+from clipiqa_plus.prompts.sources import ContextPrompts
+
+__all__ = [
+    "COLUMNS",
+    "ZERO_SHOT",
+    "backbones",
+    "compare",
+    "correlations",
+    "describe",
+    "evaluate",
+    "load_sources",
+    "score",
+    "zero_shot_options",
+]
+
+ZERO_SHOT = "zero_shot"
+
+
+def load_sources(
+    specs: Sequence[str],
+    backbone: str | None = None,
+    fallback: str | None = None,
+    pos_embedding: bool = False,
+    pairs: Sequence[str | list[str]] = ("quality",),
+    reduction: Reduction | None = None,
+) -> dict[str, CLIPIQAPlus]:
+    """Load prompt sources to compare.
+
+    Args:
+        specs: Each ``zero_shot`` or the path of a prompt file.
+        backbone: Backbone of all sources; None takes the one that each prompt file names, and
+            for zero-shot that of the first of them.
+        fallback: Backbone of zero-shot if neither is there.
+        pos_embedding: For zero-shot without prompt files: keep the positional embedding of a
+            ResNet's attention pool.
+        pairs: Antonym pairs of zero-shot.
+        reduction: Of zero-shot: ``mean``, or ``none``: one score for each target. None takes the
+            latter for several pairs.
+
+    Returns:
+        The sources by name. Sources of one backbone share it.
+
+    Raises:
+        ValueError: If a source is given twice or its backbone is not known.
+        FileNotFoundError: If a prompt file does not exist.
+    """
+    files = {spec: read_prompts(spec)[1] for spec in specs if spec != ZERO_SHOT}
+    if len(set(specs)) < len(specs):
+        raise ValueError(f"prompt sources {list(specs)} name one twice")
+    loaded: dict[tuple[str, bool], FrozenCLIP] = {}
+
+    def clip(name: str, keep: bool) -> FrozenCLIP:
+        if (name, keep) not in loaded:
+            loaded[name, keep] = FrozenCLIP.from_name(name, keep)
+        return loaded[name, keep]
+
+    first = next(iter(files.values()), {})
+    sources = {}
+    for spec in specs:
+        facts = files.get(spec)
+        if facts is None:
+            name = backbone or first.get("backbone") or fallback
+            if name is None:
+                raise ValueError("zero-shot needs a backbone: name one, such as RN50")
+            keep = bool(first.get("pos_embedding", pos_embedding))
+            config = PromptConfig(mode="zero_shot", pairs=list(pairs))
+            one: Reduction = "mean" if len(pairs) == 1 else "none"
+            reduced = reduction or one
+        else:
+            name, keep = backbone or facts["backbone"], facts["pos_embedding"]
+            config = PromptConfig(file=spec)
+            reduced = facts["reduction"]
+        sources[spec] = CLIPIQAPlus(clip(name, keep), prompts=config, reduction=reduced).eval()
+    return sources
+
+
+def zero_shot_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a recipe's model section says of zero-shot: options of :func:`load_sources`."""
+    model = recipe.get("model") or {}
+    return {
+        "fallback": model.get("backbone"),
+        "pos_embedding": model.get("pos_embedding", False),
+        "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
+        # A regressor is learned: without one, zero-shot takes the mean of the pairs.
+        "reduction": "none" if model.get("reduction") == "none" else "mean",
+    }
+
+
+def evaluate(
+    sources: Mapping[str, CLIPIQAPlus],
+    data: IQADataModule,
+    part: str = "test",
+    device: str | torch.device = "cpu",
+    cache: FeatureCache | None = None,
+    pictures: int = 0,
+) -> Evaluated:
+    """Score the pictures of a part with every source, and along the line to every learned one.
+
+    Each picture is encoded once per backbone.
+
+    Args:
+        sources: The sources by name.
+        data: The data module; it is set up if need be.
+        part: ``train``, ``val`` or ``test``.
+        device: Where to compute.
+        cache: Where features are kept for the next time; None encodes and forgets.
+        pictures: Most thumbnails to make.
+
+    Returns:
+        What can be saved and made into a page.
+
+    Raises:
+        RuntimeError: If a source's context tokens are random.
+        ValueError: If a source has not one score for each target, or the part is empty.
+    """
+    features = _encoded(sources, data, part, device, cache)
+    scores = _scored(sources, features, data, part)
+    return Evaluated(
+        scores,
+        interpolate(sources, features, data.rows(part), data.targets),
+        thumbnails(data, scores, list(sources), pictures),
+        describe(sources, data, part),
+    )
+
+
+def score(
+    sources: Mapping[str, CLIPIQAPlus],
+    data: IQADataModule,
+    part: str = "test",
+    device: str | torch.device = "cpu",
+    cache: FeatureCache | None = None,
+) -> pd.DataFrame:
+    """Score the pictures of a part with every source alone; see :func:`evaluate`.
+
+    Returns:
+        One row per picture and target: ``id`` (row of the annotations), ``image``, ``target``,
+        ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion`` and ``level`` where known,
+        and the score of each source.
+    """
+    return _scored(sources, _encoded(sources, data, part, device, cache), data, part)
+
+
+def _encoded(
+    sources: Mapping[str, CLIPIQAPlus],
+    data: IQADataModule,
+    part: str,
+    device: str | torch.device,
+    cache: FeatureCache | None,
+) -> dict[str, Tensor]:
+    """Image features of each source's backbone; sources of one backbone share them."""
+    data.setup()
+    features: dict[int, Tensor] = {}
+    for source in sources.values():
+        source.require_learned()
+        source.to(device)
+        if id(source.backbone) not in features:
+            features[id(source.backbone)] = _features(source.backbone, data, part, cache)
+    return {name: features[id(source.backbone)] for name, source in sources.items()}
+
+
+def _scored(
+    sources: Mapping[str, CLIPIQAPlus],
+    features: Mapping[str, Tensor],
+    data: IQADataModule,
+    part: str,
+) -> pd.DataFrame:
+    columns: dict[str, np.ndarray] = {}
+    for name, source in sources.items():
+        with torch.inference_mode():
+            scores = source.score_features(features[name])
+        if scores.shape[1] != len(data.targets):
+            raise ValueError(
+                f"{name}: {scores.shape[1]} scores for targets {', '.join(data.targets)}; "
+                "give one antonym pair for each"
+            )
+        columns[name] = scores.double().cpu().numpy()
+    return _frame(data, data.rows(part), columns)
+
+
+def _features(
+    clip: FrozenCLIP, data: IQADataModule, part: str, cache: FeatureCache | None
+) -> Tensor:
+    """Image features of a part's pictures in order: float32 [N, D], on the backbone's device.
+
+    Of the plain pictures always: the training part's own views may be random crops.
+    """
+    data = copy.copy(data)
+    data.train_views, data.features = data.eval_views, {}
+    loader = data.loader(part)
+    if cache is not None:
+        table = cache.tables(clip, data, [part])[part]
+        rows = torch.from_numpy(data.rows(part))
+        return table(rows, torch.zeros_like(rows))
+    title = f"{data.title or data.name}: {part}"
+    shown = track(loader, description=title, total=len(loader), transient=True)
+    return torch.cat([clip.encode_image(batch["image"]) for batch in shown])
+
+
+def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    table = data.annotations.iloc[rows]
+    known = [c for c in ("image", "content", "distortion", "level") if c in table]
+    frames = []
+    for index, target in enumerate(data.targets):
+        frame = table[known].reset_index(drop=True)
+        frame.insert(0, "id", rows)
+        frame["target"] = target
+        frame["mos"] = data.mos[rows, index].double().numpy()
+        frame["mos_raw"] = data.mos_raw[rows, index].numpy()
+        for name, values in columns.items():
+            frame[name] = values[:, index]
+        if getattr(data, "within_content", False):
+            frame[WITHIN_CONTENT] = True
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str) -> dict[str, Any]:
+    """Return what a later reader needs to know of the sources and the data set: JSON values."""
+    return {
+        "dataset": data.title or data.name or type(data).__name__,
+        "part": part,
+        "pictures": len(data.rows(part)),
+        "skipped": data.skipped(part),
+        "split": data.split_kind,
+        "split_sha256": data.split.digest,
+        "mos_range": list(data.mos_range),
+        "resize": data.resize,
+        "sources": {
+            name: {
+                **source.backbone.describe(),
+                "pairs": [list(pair) for pair in source.prompts.pairs],
+                "file_sha256": None if name == ZERO_SHOT else _sha256(name),
+                **_inside(source),
+            }
+            for name, source in sources.items()
+        },
+    }
+
+
+def _inside(source: CLIPIQAPlus) -> dict[str, Any]:
+    """What learned prompts look like; nothing for fixed words."""
+    if not isinstance(source.prompts, ContextPrompts):
+        return {}
+    return {
+        "nearest_words": nearest_words(source.prompts, source.backbone),
+        "text_cosines": text_cosines(source.prompts, source.backbone),
+        "pair_cosines": pair_cosines(source.prompts, source.backbone).to_dict("split"),
+    }
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def backbones(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the backbone of each source in words.
+
+    Args:
+        about: What :func:`describe` returned.
+    """
+    found = {}
+    for name, facts in about["sources"].items():
+        position = "with" if facts["pos_embedding"] else "without"
+        precision = "" if facts["precision"] == "fp32" else f", {facts['precision']}"
+        found[name] = f"{facts['backbone']} {position} positional embedding{precision}"
+    return found

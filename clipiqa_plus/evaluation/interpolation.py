@@ -1,0 +1,114 @@
+"""The line between zero-shot and learned: text features in between, and what they score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.evaluation.comparison import WITHIN_CONTENT, rank_correlation
+from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+
+THIRDS = ("lowest", "middle", "highest")
+"""Of the pictures, by MOS."""
+STEPS = 20
+"""Parts of the line."""
+
+
+def between(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = STEPS) -> dict[float, Tensor]:
+    """Walk in text features from the words of a prompt source to what was learned around them.
+
+    Args:
+        prompts: Learned context tokens.
+        clip: The backbone they were learned on.
+        steps: Parts of the line.
+
+    Returns:
+        Unit text features [P, 2, D] by weight from 0 (zero-shot) to 1 (learned): the weighted mean
+        of both, normalised.
+    """
+    with torch.inference_mode():
+        fixed = ZeroShotPrompts(prompts.pairs).to(prompts.ctx.device)(clip)
+        learned = prompts(clip)
+        weights = [i / steps for i in range(steps + 1)]
+        return {w: normalize((1 - w) * fixed + w * learned, dim=-1) for w in weights}
+
+
+def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> pd.DataFrame:
+    """Cosine of the two prompts of each antonym pair along the line; at 1 nothing tells them apart.
+
+    Args:
+        prompts: Learned context tokens.
+        clip: The backbone they were learned on.
+        steps: Parts of the line.
+
+    Returns:
+        A row for each pair in words, a column for each weight.
+    """
+    found = {
+        w: (t[:, 0] * t[:, 1]).sum(-1).tolist() for w, t in between(prompts, clip, steps).items()
+    }
+    return pd.DataFrame(found, index=[" / ".join(pair) for pair in prompts.pairs])
+
+
+def interpolate(
+    sources: Mapping[str, CLIPIQAPlus],
+    features: Mapping[str, Tensor],
+    ids: ArrayLike,
+    targets: Sequence[str],
+) -> pd.DataFrame:
+    """Score pictures along the line of every learned source.
+
+    Args:
+        sources: The sources by name.
+        features: Image features [N, D] of each source's backbone.
+        ids: Id of each picture.
+        targets: The targets in order.
+
+    Returns:
+        ``source``, ``target``, ``weight``, ``id`` and ``score`` (float32).
+    """
+    frames = []
+    for name, source in sources.items():
+        if not isinstance(source.prompts, ContextPrompts):
+            continue
+        for weight, text in between(source.prompts, source.backbone).items():
+            with torch.inference_mode():
+                scores = source.score_features(features[name], text).float().cpu().numpy()
+            for column, target in enumerate(targets):
+                place = {"source": name, "target": target, "weight": weight}
+                frames.append(pd.DataFrame({**place, "id": ids, "score": scores[:, column]}))
+    empty = pd.DataFrame(columns=["source", "target", "weight", "id", "score"])
+    return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def along(interpolated: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the scores along the line.
+
+    Args:
+        interpolated: Rows of one target of :func:`interpolate`.
+        scores: Scores per picture of that target.
+
+    Returns:
+        A row for each source and weight: ``source``, ``weight``, ``SRCC`` (its median over
+        contents where scores compare only within them; NaN of constant scores) and the mean
+        score of the ``lowest``, ``middle`` and ``highest`` third of the pictures by MOS.
+    """
+    mos = scores.set_index("id")["mos"]
+    third = pd.Series((mos.rank(method="first") - 1) * 3 // len(mos), dtype=int)
+    groups = scores.set_index("id")["content"] if WITHIN_CONTENT in scores else third * 0
+    rows = []
+    for (source, weight), part in interpolated.groupby(["source", "weight"], sort=False):
+        score = part.set_index("id")["score"]
+        values = [rank_correlation(score[g.index], mos[g.index]) for _, g in groups.groupby(groups)]
+        row = {"source": source, "weight": weight, "SRCC": pd.Series(values).median()}
+        means = score.groupby(third).mean()
+        rows.append(row | {name: means.get(i, np.nan) for i, name in enumerate(THIRDS)})
+    return pd.DataFrame(rows, columns=["source", "weight", "SRCC", *THIRDS])

@@ -1,0 +1,140 @@
+"""The protocol of k random splits: tune and test within each, report over all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.table import Table
+
+from clipiqa_plus.evaluation.comparison import compare
+from clipiqa_plus.evaluation.evaluation import score
+from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.metrics.significance import over_splits, wilcoxon
+from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.training.cli import TrainCLI
+from clipiqa_plus.training.recipes import data_of, find_recipe, read_recipe
+from clipiqa_plus.training.run_folder import write_text
+
+LEARNED = "learned"
+"""Name of the source that is learned within each split."""
+
+
+def split_kind(recipe: Path) -> str:
+    """Return how random splits of a data set are drawn: by content where contents are known."""
+    table = data_of(read_recipe(recipe), recipe).annotations
+    return "content" if "content" in table and table["content"].nunique() > 1 else "random"
+
+
+def repeated(
+    recipe: Path,
+    sources: Mapping[str, CLIPIQAPlus],
+    repeats: int,
+    train: str | None,
+    out: Path,
+    device: str | torch.device = "cpu",
+    cache: FeatureCache | None = None,
+) -> pd.DataFrame:
+    """Test prompt sources on the test parts of several random splits.
+
+    Args:
+        recipe: Recipe with the data section.
+        sources: Prompt sources that are the same in every split, by name.
+        repeats: Number of splits.
+        train: Recipe by which context tokens are learned in each split; None learns none.
+        out: Folder; gets ``repeats.csv``, ``over_repeats.csv`` and the runs, one per split.
+        device: Where to compute.
+        cache: Where features are kept; pictures are encoded once for all splits.
+
+    Returns:
+        One row per split, target and source, with the numbers of
+        :data:`~clipiqa_plus.evaluation.comparison.COLUMNS`.
+
+    Raises:
+        ValueError: If there are fewer than 2 repeats, or nothing to test.
+    """
+    if repeats < 2:
+        raise ValueError(f"{repeats} repeats; a spread needs at least 2")
+    if not sources and train is None:
+        raise ValueError("nothing to test: name prompt sources, or a recipe to train by")
+    kind = split_kind(recipe)
+    tables = []
+    for repeat in range(repeats):
+        data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat)
+        compared = dict(sources)
+        if train is not None:
+            compared[LEARNED] = _learn(find_recipe(train), recipe, kind, repeat, out)
+        found = compare(score(compared, data, "test", device, cache), compared)
+        found.insert(0, "repeat", repeat)
+        found.insert(1, "split", kind)
+        found["skipped"] = len(data.skipped("test"))
+        tables.append(found)
+    results = pd.concat(tables, ignore_index=True)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "repeats.csv", results.to_csv(index=False))
+    write_text(out / "over_repeats.csv", over_repeats(results).to_csv(index=False))
+    return results
+
+
+def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the table of :func:`repeated` over its splits.
+
+    Returns:
+        One row per target and source: median, mean and standard deviation of SRCC and PLCC, the
+        number of splits, and the p-value of Wilcoxon's signed-rank test of SRCC against the first
+        source. A metric that does not exist in some split is summarised over none: NaN.
+    """
+    rows = []
+    for target, group in results.groupby("target", sort=False):
+        first = group["prompts"].iloc[0]
+        values = dict(iter(group.groupby("prompts", sort=False)))
+        for name, part in values.items():
+            row: dict[str, object] = {"target": target, "prompts": name, "splits": len(part)}
+            for metric in ("SRCC", "PLCC"):
+                known = part[metric].notna().all()
+                summary = over_splits(part[metric].tolist()) if known else None
+                for what in ("median", "mean", "std"):
+                    row[f"{metric}_{what}"] = getattr(summary, what, float("nan"))
+            if name != first:
+                row["p_wilcoxon"] = wilcoxon(values[first]["SRCC"].tolist(), part["SRCC"].tolist())
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def render_repeats(name: str, results: pd.DataFrame) -> Table:
+    """Return the summary over splits as a table for the terminal.
+
+    Args:
+        name: Name of the data set.
+        results: What :func:`repeated` returned.
+    """
+    summary = over_repeats(results)
+    table = Table(title=f"{name}: test parts of random splits (by {results['split'].iloc[0]})")
+    for heading in ("target", "prompts", "splits", "SRCC", "median", "PLCC", "median", "Wilcoxon"):
+        table.add_column(heading)
+    for row in summary.to_dict("records"):
+        cells = [str(row["target"]), str(row["prompts"]), str(row["splits"])]
+        for metric in ("SRCC", "PLCC"):
+            cells.append(f"{row[f'{metric}_mean']:.4f} +- {row[f'{metric}_std']:.4f}")
+            cells.append(f"{row[f'{metric}_median']:.4f}")
+        p_value = row.get("p_wilcoxon", float("nan"))
+        table.add_row(*cells, f"p = {p_value:.3g}" if p_value == p_value else "")
+    return table
+
+
+def _learn(train: Path, recipe: Path, kind: str, repeat: int, out: Path) -> CLIPIQAPlus:
+    cli = TrainCLI(
+        train,
+        [
+            f"--config={train}",
+            f"--config={recipe}",
+            f"--data.init_args.split={kind}",
+            f"--data.init_args.repeat={repeat}",
+            f"--run={out / f'repeat-{repeat}'}",
+            "--overwrite=true",
+        ],
+    )
+    cli.trainer.fit(cli.model, cli.datamodule)
+    return cli.model.eval()

@@ -1,0 +1,278 @@
+"""Result tables for the terminal, as CSV, JSON, Markdown and LaTeX, and back from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from clipiqa_plus.evaluation.comparison import SKIPPED, Comparison
+from clipiqa_plus.metrics.significance import RESAMPLES
+from clipiqa_plus.training.curves import training_curves
+from clipiqa_plus.training.run_folder import versions, write_json, write_text
+
+RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
+CROSS_SET = "cross_set"
+SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
+INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
+_TEXT = ("data", "target", "prompts", "against", "note", "resampled")
+SHARED = ("data", "target", "against", "resampled", "n")
+"""Columns that stand in the heading of a table whose rows all share them."""
+_ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
+"""What 80 columns have no room for."""
+_CAPTIONS = {
+    "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
+    "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
+}
+
+
+class Evaluated(NamedTuple):
+    """What the evaluation of one data set found, from which its page is made."""
+
+    scores: pd.DataFrame
+    """See :func:`~clipiqa_plus.evaluation.evaluation.score`."""
+    interpolation: pd.DataFrame
+    """See :func:`~clipiqa_plus.evaluation.interpolation.interpolate`."""
+    thumbnails: pd.DataFrame
+    """See :func:`~clipiqa_plus.evaluation.evaluation.thumbnails`."""
+    about: dict[str, Any]
+    """See :func:`~clipiqa_plus.evaluation.evaluation.describe`."""
+
+
+def named(tables: Comparison) -> dict[str, pd.DataFrame]:
+    """Return the tables of a comparison by name: results, differences, and SRCC across data sets.
+
+    Without a second source there are no differences, without a second data set no cross-set table.
+    """
+    found = {**tables._asdict(), CROSS_SET: cross_set(tables.results)}
+    return {name: table for name, table in found.items() if len(table)}
+
+
+def cross_set(results: pd.DataFrame) -> pd.DataFrame:
+    """Lay SRCC out as a matrix: a row for each source, a column for each data set and target.
+
+    Args:
+        results: Results of an evaluation.
+
+    Returns:
+        ``prompts`` and one column for each data set; empty for a single one.
+    """
+    if results.empty or results["data"].nunique() < 2:
+        return pd.DataFrame()
+    several = results.groupby("data")["target"].nunique() > 1
+    places = [
+        f"{row.data}: {row.target}" if several[row.data] else row.data
+        for row in results.itertuples()
+    ]
+    matrix = results.assign(place=places).pivot(index="prompts", columns="place", values="SRCC")
+    order = results["prompts"].unique(), list(dict.fromkeys(places))
+    matrix = matrix.reindex(index=order[0], columns=order[1]).reset_index()
+    return matrix.rename_axis(columns=None)
+
+
+def printable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text: numbers rounded, intervals beside their value, empty notes left out.
+
+    Args:
+        table: Results or differences, see
+            :func:`~clipiqa_plus.evaluation.comparison.compare_sources`.
+    """
+    shown = pd.DataFrame(index=table.index)
+    for name in table.columns:
+        if name.endswith(("_low", "_high")) or (name == "note" and not table[name].any()):
+            continue
+        form = "+.3f" if name in ("dSRCC", "dPLCC") else ".3f"
+        text = [_text(value, name, form) for value in table[name]]
+        if f"{name}_low" in table:
+            ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+            text = [
+                v if pd.isna(low) else f"{v} [{low:{form}}, {high:{form}}]"
+                for v, (low, high) in zip(text, ends, strict=True)
+            ]
+        shown[name] = text
+    return shown
+
+
+def _text(value: Any, name: str, form: str) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if pd.isna(value):
+        return "-"
+    if name.startswith("p_"):
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{value:{form}}"
+
+
+def render(table: pd.DataFrame, title: str = "results") -> Group:
+    """Return a table for the terminal: one for each data set and target, readable at 80 columns.
+
+    What all rows of one share stands in its heading, what limits them below.
+
+    Args:
+        table: One of :func:`named`.
+        title: Its title.
+    """
+    by = [column for column in ("data", "target") if column in table]
+    parts = [part for _, part in table.groupby(by, sort=False)] if by else [table]
+    captions = [Text(text, "italic") for column, text in _CAPTIONS.items() if column in table]
+    return Group(*(_drawn(part, title) for part in parts), *captions)
+
+
+def _drawn(part: pd.DataFrame, title: str) -> Table:
+    shared = [c for c in SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
+    heading = "  ".join([title, *(f"{name}: {part[name].iloc[0]}" for name in shared)])
+    drawn = Table(
+        title=heading,
+        title_justify="left",
+        caption="\n".join(_limits(part)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown = printable(part.drop(columns=[*shared, *_ONLY_SAVED, "note"], errors="ignore"))
+    for name in shown:
+        number = name not in _TEXT
+        drawn.add_column(
+            str(name).replace("_", "\n"),
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
+        )
+    for row in shown.itertuples(index=False):
+        drawn.add_row(*(str(value).replace(" [", "\n[") for value in row))
+    return drawn
+
+
+def _limits(part: pd.DataFrame) -> list[str]:
+    """The notes of a table, each named after its source unless all share it."""
+    if "note" not in part:
+        return []
+    notes = part["note"].tolist()
+    if len(set(notes)) == 1:
+        return notes[:1]
+    return [f"{name}: {note}" for name, note in zip(part["prompts"], notes, strict=True) if note]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table in Markdown."""
+    shown = printable(table)
+    cells = [list(shown.columns), ["---"] * len(shown.columns), *shown.to_numpy().tolist()]
+    return "".join("| " + " | ".join(c.replace("|", r"\|") for c in row) + " |\n" for row in cells)
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Return a table in LaTeX; it needs the package booktabs."""
+    shown = printable(table).replace({"<0.001": "$<$0.001"})
+    special = {c: rf"\{c}" for c in "&%#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
+    escaped = [
+        [v if v.startswith("$<$") else "".join(special.get(c, c) for c in v) for v in row]
+        for row in [list(shown.columns), *shown.to_numpy().tolist()]
+    ]
+    columns = "l" * len(shown.columns)
+    # A cell in braces: LaTeX would read "[" behind "\\" as a length.
+    lines = [" & ".join(f"{{{v}}}" if v.startswith("[") else v for v in row) for row in escaped]
+    body = "\n".join(f"{line} \\\\" for line in lines[1:])
+    return (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{lines[0]} \\\\\n\\midrule\n{body}\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the record of an evaluation: command, versions, and ``data`` to be filled.
+
+    Args:
+        args: Arguments of the command; None takes the process's own.
+    """
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]] if args is None else ["evaluate.py", *args]
+    return {"command": command, "versions": versions(), "resamples": RESAMPLES, "data": {}}
+
+
+def save(
+    folder: Path, name: str, tables: Comparison, found: Evaluated, record: dict[str, Any]
+) -> None:
+    """Write an evaluation up to and with one data set.
+
+    Args:
+        folder: Gets ``results``, ``differences`` and, for several data sets, ``cross_set`` as
+            csv, json, md and tex, and ``evaluation.json``.
+        name: Name of the data set; its folder gets ``scores.parquet``, ``interpolation.parquet``,
+            ``thumbnails.parquet``, and ``skipped.csv``: pictures without a score, each with the
+            reason.
+        tables: Tables of all data sets so far.
+        found: What this data set's evaluation found.
+        record: See :func:`start_record`; what is known of this data set is added to its ``data``.
+    """
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    skipped = pd.DataFrame(found.about["skipped"].items(), columns=["image", "reason"])
+    write_text(folder / name / SKIPPED, skipped.to_csv(index=False))
+    _save_parquet(folder / name / SCORES, found.scores)
+    _save_parquet(folder / name / INTERPOLATION, found.interpolation)
+    _save_parquet(folder / name / THUMBNAILS, found.thumbnails)
+    for kind, table in {DIFFERENCES: tables.differences, **named(tables)}.items():
+        write_text(folder / f"{kind}.csv", table.to_csv(index=False))
+        write_json(folder / f"{kind}.json", _records(table))
+        write_text(folder / f"{kind}.md", markdown(table))
+        write_text(folder / f"{kind}.tex", latex(table))
+    record["data"][name] = found.about
+    write_json(folder / RECORD, record)
+
+
+def save_training(folder: Path, prompts: Sequence[str]) -> None:
+    """Write what the runs beside prompt files logged, as ``training.parquet``.
+
+    Args:
+        folder: Folder of the evaluation.
+        prompts: Prompt sources, see :func:`~clipiqa_plus.training.curves.training_curves`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_parquet(folder / TRAINING, training_curves(prompts))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows for JSON, which has no NaN."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _save_parquet(path: Path, table: pd.DataFrame) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    table.to_parquet(unfinished, index=False)
+    os.replace(unfinished, path)
+
+
+def load_table(path: Path) -> pd.DataFrame:
+    """Read a table that :func:`save` wrote as JSON.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table; make it with evaluate.py --out FOLDER")
+    table = pd.DataFrame(json.loads(path.read_text()))
+    numbers = [c for c in table.columns if c not in _TEXT]
+    return table.astype({c: float for c in numbers if c != "n"})
+
+
+def stems(paths: Iterable[str]) -> dict[str, str]:
+    """Return the names of data sets by their recipes.
+
+    Raises:
+        ValueError: If two recipes share a name.
+    """
+    found = {str(path): Path(path).stem for path in paths}
+    names = list(found.values())
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two recipes are named {twice[0]!r}; rename one: results go by that name")
+    return found

@@ -1,0 +1,8 @@
+"""Scores of many picture files: found, decoded ahead of the model, written as they come."""
+
+from clipiqa_plus.inference.bulk.devices import name_devices
+from clipiqa_plus.inference.bulk.pictures import SizeLimit
+from clipiqa_plus.inference.bulk.ray_data import score_with_ray
+from clipiqa_plus.inference.bulk.run import Summary, score_files
+
+__all__ = ["SizeLimit", "Summary", "name_devices", "score_files", "score_with_ray"]

@@ -1,0 +1,243 @@
+"""The same scoring as a Ray Data pipeline, over the machines of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+
+from clipiqa_plus.inference.bulk.chunks import BlockScorer, blocks_ahead, blocks_of
+from clipiqa_plus.inference.bulk.devices import LoadScorer
+from clipiqa_plus.inference.bulk.output import Row, ScoreFile, printable
+from clipiqa_plus.inference.bulk.pictures import BAD_NAME, NO_LIMIT, Picture, SizeLimit
+from clipiqa_plus.inference.bulk.run import Summary, record
+from clipiqa_plus.inference.bulk.storage import count_pictures, find_places, pictures_in
+from clipiqa_plus.inference.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Pictures and bytes that travel from a shard to a scoring process at once.
+_MOST_PICTURES = 256
+_MOST_BYTES = 16_000_000
+
+
+def score_with_ray(
+    scorer: Scorer,
+    load: LoadScorer,
+    sources: Sequence[str],
+    out: str | PathLike[str],
+    batch_size: int = 16,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    limit: SizeLimit = NO_LIMIT,
+    devices: int = 1,
+    device: str | None = None,
+) -> Summary:
+    """Score pictures by processes of Ray, which begins a process that died, and its work, anew.
+
+    A Ray cluster is taken from ``RAY_ADDRESS``, or is the one that the caller began; else there is
+    one on this machine for the time of the run. Its machines need this package, and must see the
+    files that ``load`` and the sources name. The scores are those of
+    :func:`~clipiqa_plus.inference.bulk.score_files`, to fp32 rounding, in the same order and files.
+
+    Args:
+        scorer: The preset, for names and settings; it scores nothing.
+        load: Loads the preset in each process, as ``partial(load, "clipiqa")`` does.
+        sources: See :func:`~clipiqa_plus.inference.bulk.storage.find_places`.
+        out: See :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`; or a URL, where the files
+            are put when they are complete: such a run cannot be resumed.
+        batch_size: Most pictures that are encoded at once.
+        workers: Threads that decode in each process; None takes 2.
+        overwrite: Begin anew.
+        progress: Show progress on the standard error.
+        limit: Of the size of a picture.
+        devices: Number of processes, each with one GPU, or one CPU if there are none.
+        device: ``cpu`` or ``cuda``; None takes GPUs if the cluster has them.
+
+    Returns:
+        What was done.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If there are no pictures, or ``out`` holds something else.
+        ImportError: If Ray is not installed.
+    """
+    workers = 2 if workers is None else workers
+    if min(batch_size, workers, devices) < 1:
+        raise ValueError(
+            f"batch_size {batch_size}, workers {workers}, devices {devices}: give 1 or more"
+        )
+    out = fspath(out)
+    begin = time.perf_counter()
+    places = list(find_places(sources))
+    counts = [count_pictures(place) for place in places]
+    total = None if None in counts else sum(count for count in counts if count)
+    if total == 0:
+        raise ValueError(f"{', '.join(sources)}: no pictures there")
+    with ExitStack() as stack:
+        stack.enter_context(_cluster(devices))
+        target = _claim(out, overwrite, stack)
+        file = ScoreFile(target, scorer.names, {**scorer.settings, **limit.settings}, overwrite)
+        first, skip = _resume(places, file)
+        earlier = file.done
+        work = [(places[first], skip), *((place, 0) for place in places[first + 1 :])]
+        if total == earlier:
+            work = []
+        rows = _pipeline(work, load, batch_size, workers, limit, devices, device)
+        record(rows, file, None if total is None else total - earlier, progress)
+        failures = _put(file, out)
+    seconds = time.perf_counter() - begin
+    return Summary(file.done - file.failed, file.failed, earlier, seconds, failures)
+
+
+def _resume(places: Sequence[str], file: ScoreFile) -> tuple[int, int]:
+    """Return the place to go on with, and how many of its pictures are recorded."""
+    at = (0, 0)
+
+    def names() -> Iterator[str]:
+        nonlocal at
+        for index, place in enumerate(places):
+            for count, picture in enumerate(pictures_in(place), 1):
+                at = (index, count)
+                yield picture.name
+
+    file.resume(names())
+    return at
+
+
+@contextmanager
+def _cluster(devices: int) -> Iterator[None]:
+    """Use the cluster that is there, or one on this machine that ends with the block."""
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError("the engine ray needs Ray: pip install 'clipiqa-plus[ray]'") from error
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    more: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        # One CPU beyond those of the scoring processes lists what is in shards.
+        cpus = max(os.cpu_count() or 1, devices + 1)
+        more = {"num_cpus": cpus, "include_dashboard": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **more)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _claim(out: str, overwrite: bool, stack: ExitStack) -> Path:
+    """Return the file to write: itself, or one in a folder of its own until it is complete."""
+    if "://" not in out:
+        return Path(out)
+    fs, path = fsspec.url_to_fs(out)
+    if fs.exists(path) and not overwrite:
+        raise ValueError(f"{out}: exists; give another file, or --overwrite")
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    return Path(folder) / path.rpartition("/")[2]
+
+
+def _put(file: ScoreFile, out: str) -> str:
+    """Bring the complete files to where they belong, and name the one of the failures."""
+    if "://" not in out:
+        return str(file.failures)
+    fs, path = fsspec.url_to_fs(out)
+    folder = path.rpartition("/")[0]
+    fs.makedirs(folder, exist_ok=True)
+    for part in (file.facts, file.failures, file.path):
+        if part.exists():
+            fs.put_file(str(part), f"{folder}/{part.name}")
+    return f"{out.rpartition('/')[0]}/{file.failures.name}"
+
+
+def _pipeline(
+    work: Sequence[tuple[str, int]],
+    load: LoadScorer,
+    batch_size: int,
+    workers: int,
+    limit: SizeLimit,
+    devices: int,
+    device: str | None,
+) -> Iterator[list[Row]]:
+    import pyarrow as pa
+    import ray
+
+    if not work:
+        return
+    device = device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")
+    size = max(1, min(_MOST_PICTURES, len(work) // (4 * devices)))
+    parts = [
+        pa.table({"place": [os.fsencode(p) for p, _ in part], "skip": [skip for _, skip in part]})
+        for part in (work[start : start + size] for start in range(0, len(work), size))
+    ]
+    data = ray.data.from_arrow(parts)
+    data.context.execution_options.preserve_order = True
+    data.context.enable_progress_bars = False
+    data.context.print_on_execution_start = False
+    scored = data.map_batches(_list, batch_size=None, batch_format="pyarrow").map_batches(
+        _ScoringProcess,
+        batch_size=4 * batch_size,  # one block is decoded while another is scored
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=devices),
+        fn_constructor_args=(load, device, workers, limit, batch_size),
+        num_cpus=1,
+        num_gpus=0 if device == "cpu" else 1,
+    )
+    tables: Iterable[Any] = scored.iter_batches(batch_size=None, batch_format="pyarrow")
+    for table in tables:
+        yield [Row(**row) for row in table.to_pylist()]
+
+
+class _ScoringProcess:
+    """Scores tables of pictures; Ray makes one in each process."""
+
+    def __init__(
+        self, load: LoadScorer, device: str, workers: int, limit: SizeLimit, batch_size: int
+    ) -> None:
+        self.blocks = BlockScorer(load(device=device), workers, limit)
+        self.batch_size = batch_size
+        self.ahead = blocks_ahead(workers, batch_size)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        pictures = (Picture(**row) for row in table.to_pylist())
+        blocks = self.blocks.score(blocks_of(pictures, self.batch_size), self.ahead)
+        rows = [row._asdict() for block in blocks for row in block]
+        kinds = [pa.string(), pa.list_(pa.float64()), pa.string(), pa.string()]
+        return pa.Table.from_pylist(rows, pa.schema(zip(Row._fields, kinds, strict=True)))
+
+
+def _list(table: pa.Table) -> Iterator[pa.Table]:
+    """Turn places into pictures, in tables of a bounded size."""
+    import pyarrow as pa
+
+    kinds = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.large_binary(), pa.string()]
+    schema = pa.schema(zip(Picture._fields, kinds, strict=True))
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for place in table.to_pylist():
+        for picture in islice(pictures_in(os.fsdecode(place["place"])), place["skip"], None):
+            if printable(picture.name) != picture.name:  # no text to Arrow
+                picture = Picture(printable(picture.name), flaw=BAD_NAME)
+            rows.append(picture._asdict())
+            size += len(picture.data or b"")
+            if len(rows) == _MOST_PICTURES or size >= _MOST_BYTES:
+                yield pa.Table.from_pylist(rows, schema)
+                rows, size = [], 0
+    yield pa.Table.from_pylist(rows, schema)

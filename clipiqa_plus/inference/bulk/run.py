@@ -1,0 +1,144 @@
+"""From picture files to a file of scores, in one pass and in constant memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from clipiqa_plus.inference.bulk.chunks import BlockScorer, blocks_ahead, blocks_of
+from clipiqa_plus.inference.bulk.devices import LoadScorer, score_on_devices
+from clipiqa_plus.inference.bulk.inputs import STDIN, check_sources, find_pictures
+from clipiqa_plus.inference.bulk.output import Row, ScoreFile
+from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, SizeLimit
+from clipiqa_plus.inference.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    scored: int
+    """Pictures with a score in the file, those of earlier runs included."""
+    failed: int
+    """Pictures without."""
+    earlier: int
+    """Pictures that earlier runs had recorded."""
+    seconds: float
+    """Time of this run."""
+    failures: str
+    """Path or URL of the file of the pictures without a score, and why; exists if there are any."""
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second in this run."""
+        return (self.scored + self.failed - self.earlier) / max(self.seconds, 1e-9)
+
+
+def score_files(
+    scorer: Scorer,
+    sources: Sequence[str],
+    out: str | PathLike[str],
+    batch_size: int = 16,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    limit: SizeLimit = NO_LIMIT,
+    devices: Sequence[str] = (),
+    load: LoadScorer | None = None,
+) -> Summary:
+    """Score picture files, going on where an earlier run of the same settings was stopped.
+
+    Args:
+        scorer: The preset.
+        sources: Files, folders, globs, tar shards or ``-``, see
+            :func:`~clipiqa_plus.inference.bulk.inputs.find_pictures`.
+        out: File to write, see :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`.
+        batch_size: Most pictures that are encoded at once; those of one size go together.
+        workers: Threads that decode ahead of the model; None takes the number of cores, at most 16
+            for each process.
+        overwrite: Begin anew.
+        progress: Show progress on the standard error.
+        limit: Of the size of a picture.
+        devices: Score in a process of its own for each of these, instead of in this one. The
+            scores are the same to fp32 rounding (the processes share the threads of torch).
+        load: Loads the preset in those processes, as ``partial(load, "clipiqa")`` does. A script
+            that is run must guard its first call by ``if __name__ == "__main__"``.
+
+    Returns:
+        What was done. A picture that cannot be read is listed and does not stop the run.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If there are no pictures, or ``out`` holds something else.
+        RuntimeError: If one of several processes died; the run can be resumed.
+    """
+    if batch_size < 1 or (workers is not None and workers < 1):
+        raise ValueError(f"batch_size {batch_size}, workers {workers}: give 1 or more")
+    if devices and load is None:
+        raise ValueError("devices: give load, which loads the preset in their processes")
+    workers = workers or min(16 * max(1, len(devices)), os.cpu_count() or 1)
+    check_sources(sources)
+    # A list on standard input can be read once, so only the others are counted first.
+    total = None if STDIN in sources else sum(1 for _ in find_pictures(sources))
+    if total == 0:
+        raise ValueError(f"{', '.join(sources)}: no pictures there")
+    begin = time.perf_counter()
+    file = ScoreFile(Path(out), scorer.names, {**scorer.settings, **limit.settings}, overwrite)
+    pictures = find_pictures(sources)
+    file.resume(picture.name for picture in pictures)
+    earlier = file.done
+    blocks = blocks_of(pictures, batch_size)
+    with ExitStack() as stack:
+        if load and devices:
+            ahead = blocks_ahead(workers // len(devices), batch_size)
+            rows = score_on_devices(load, devices, blocks, ahead, workers, limit)
+        else:
+            here = stack.enter_context(BlockScorer(scorer, workers, limit))
+            rows = here.score(blocks, blocks_ahead(workers, batch_size))
+        stack.enter_context(closing(rows))
+        record(rows, file, None if total is None else total - earlier, progress)
+    seconds = time.perf_counter() - begin
+    return Summary(file.done - file.failed, file.failed, earlier, seconds, str(file.failures))
+
+
+def record(
+    blocks: Iterable[Sequence[Row]], file: ScoreFile, total: int | None, progress: bool
+) -> None:
+    """Write rows as they come, then finish the file.
+
+    Args:
+        blocks: The rows.
+        file: Where to.
+        total: Their number, if it is known.
+        progress: Show progress on the standard error.
+    """
+    columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("", total=total)
+        for rows in blocks:
+            for row in rows:
+                file.record(row)
+            bar.advance(task, len(rows))
+    file.finish()
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        average = task.completed / task.elapsed if task.elapsed else 0
+        return Text(f"{average if task.finished else task.speed or average:,.1f} images/s")

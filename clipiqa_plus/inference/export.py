@@ -1,0 +1,228 @@
+"""A preset as one file that scores without this package: ONNX, or a program of torch.export.
+
+The file holds the image tower, the text features as constants, logit scale, softmax and reduction,
+for any batch, height and width. It is written only if its scores are PyTorch's, and a card in JSON
+lies beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipiqa_plus.clip.backbone import MEAN, STD, encode_normalised
+from clipiqa_plus.data.download import sha256_of
+from clipiqa_plus.inference.scorer import Scorer
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+Format = Literal["onnx", "pt2"]
+
+TOLERANCE = 1e-4
+"""Most that a score of the file may differ from PyTorch's."""
+
+_PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime"), "pt2": ("torch",)}
+_INPUT, _OUTPUT = "images", "scores"
+_CONTENT = (
+    "RGB in [0, 1] (uint8 divided by 255), pictures of one size in a batch, at their own size: "
+    "neither resized nor normalised, the file subtracts CLIP's mean itself"
+)
+_UNCHECKED = (
+    "the range [0, 1] and the order of colours: a picture that does not fit gets a wrong score, "
+    "not an error; an ONNX file does not check the least side either"
+)
+
+
+class ScoringProgram(nn.Module):
+    """What is exported: a Scorer without its checks, and with its image tower registered.
+
+    Args:
+        scorer: Any; its image tower is copied.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+        # Weights in channels last would be stored with strides that other programs do not expect.
+        visual = deepcopy(scorer.backbone.clip.visual)
+        self.visual = visual.to(memory_format=torch.contiguous_format)
+        self.pos_embedding = scorer.backbone.pos_embedding
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score pictures, float32 [B, 3, H, W] in [0, 1], to float32 [B, T]."""
+        features = encode_normalised(
+            self.visual, (images - self.mean) / self.std, self.pos_embedding
+        )
+        return self.scorer.score_features(F.normalize(features, dim=-1))
+
+
+def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "onnx") -> Path:
+    """Write a preset as one file, and beside it a card, ``<path>.json``.
+
+    The file takes ``images``, float32 [B, 3, H, W], RGB in [0, 1], and gives ``scores``,
+    float32 [B, T]. Pictures have sides of two cells of the image tower's grid or more: 64 pixels
+    for ResNets, two patches for ViTs.
+
+    Args:
+        scorer: From :func:`clipiqa_plus.load`, on the CPU.
+        path: File to write; it and its card are replaced only once the file has been checked.
+        format: ``onnx``, checked by ONNX Runtime; or ``pt2``, to be read by ``torch.export.load``
+            (only from those whom you trust: it unpickles).
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        ValueError: If the format is unknown, or the scorer is not on the CPU in fp32.
+        RuntimeError: If the file's scores differ from PyTorch's by more than :data:`TOLERANCE`.
+        ImportError: If a package that ONNX needs is missing.
+    """
+    if format not in get_args(Format):
+        raise ValueError(f"format {format!r}; choose from {', '.join(get_args(Format))}")
+    clip = scorer.backbone
+    if clip.device.type != "cpu" or clip.precision != "fp32":
+        raise ValueError(
+            f"the scorer is in {clip.precision} on {clip.device}; export one in fp32 from the CPU: "
+            "load(preset, device='cpu')"
+        )
+    path = Path(path)
+    card_path = path.with_name(f"{path.name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part.{format}")
+    unfinished_card = unfinished.with_suffix(".json")
+    write = _write_onnx if format == "onnx" else _write_pt2
+    try:
+        with torch.no_grad():
+            run, facts = write(scorer, unfinished)
+            checks = _compare(scorer, run)
+        largest = max(check["largest_deviation"] for check in checks)
+        if not all(check["largest_deviation"] <= TOLERANCE for check in checks):  # NaN too
+            raise RuntimeError(
+                f"{path}: its scores differ from PyTorch's by up to {largest:.2g}, more than "
+                f"{TOLERANCE:g}; nothing is written"
+            )
+        facts |= {"file": path.name, "file_sha256": sha256_of(unfinished), "format": format}
+        facts |= {"largest_deviation": largest, "checked": checks}
+        facts["versions"] = {name: metadata.version(name) for name in _PACKAGES[format]}
+        card = {**facts, **_contract(scorer)}
+        unfinished_card.write_text(json.dumps(card, indent=2) + "\n")
+        os.replace(unfinished_card, card_path)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        unfinished_card.unlink(missing_ok=True)
+    return card_path
+
+
+def _contract(scorer: Scorer) -> dict[str, Any]:
+    """What a user of the file must know: what fixes the scores, what goes in, what comes out."""
+    return {
+        **scorer.settings,
+        "input": {
+            "name": _INPUT,
+            "type": "float32",
+            "shape": ["batch", 3, "height", "width"],
+            "least_side": least_side(scorer),
+            "content": _CONTENT,
+        },
+        "output": {
+            "name": _OUTPUT,
+            "type": "float32",
+            "shape": ["batch", len(scorer.names)],
+            "scores": scorer.names,
+        },
+        "not_checked": _UNCHECKED,
+        "tolerance": TOLERANCE,
+    }
+
+
+def least_side(scorer: Scorer) -> int:
+    """Shortest side in pixels of a picture for the exported program: two cells of the grid.
+
+    A grid of one cell in a direction would be another program: torch.export tells axes of
+    length one apart from longer ones.
+    """
+    return 2 * scorer.backbone.least_size
+
+
+def _trace(scorer: Scorer) -> ExportedProgram:
+    least = least_side(scorer)
+    dim = torch.export.Dim
+    axes = {0: dim("batch"), 2: dim("height", min=least), 3: dim("width", min=least)}
+    example = torch.zeros(2, 3, least + 1, 2 * least + 3)
+    return torch.export.export(ScoringProgram(scorer).eval(), (example,), dynamic_shapes=(axes,))
+
+
+Runner = Callable[[Tensor], Tensor]
+
+
+def _write_pt2(scorer: Scorer, path: Path) -> tuple[Runner, dict[str, Any]]:
+    settings = json.dumps(scorer.settings)
+    torch.export.save(_trace(scorer), path, extra_files={"clipiqa_plus.json": settings})
+    return torch.export.load(path).module(), {}
+
+
+def _write_onnx(scorer: Scorer, path: Path) -> tuple[Runner, dict[str, Any]]:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 (what torch.onnx writes with)
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX files need {error.name}: pip install 'clipiqa-plus[export]'"
+        ) from error
+
+    program = torch.onnx.export(
+        _trace(scorer),
+        dynamo=True,
+        input_names=[_INPUT],
+        output_names=[_OUTPUT],
+        dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),  # their names in the file
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props["clipiqa_plus"] = json.dumps(scorer.settings)
+    program.save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {_INPUT: images.numpy()})[0])
+
+    return run, {"opset": program.model.opset_imports[""]}
+
+
+def _compare(scorer: Scorer, run: Runner) -> list[dict[str, Any]]:
+    """Compare the file with the scorer: at the native size, at odd sizes, at the least."""
+    native = int(scorer.backbone.clip.visual.input_resolution)
+    least = least_side(scorer)
+    sizes = [(2, native, native), (1, 2 * native - 3, native + 35), (3, least, 2 * least + 3)]
+    checks = []
+    for count, height, width in sizes:
+        images = _pictures(count, height, width)
+        deviation = (run(images) - scorer.score_images(images)).abs().max()
+        size = {"batch": count, "height": height, "width": width}
+        checks.append({**size, "largest_deviation": float(deviation)})
+    return checks
+
+
+def _pictures(count: int, height: int, width: int) -> Tensor:
+    """Random pictures that differ in colour, brightness and noise: [B, 3, H, W] in [0, 1]."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = F.interpolate(torch.rand(count, 3, 4, 5, generator=generator), (height, width))
+    noise = torch.randn(count, 3, height, width, generator=generator)
+    return (coarse + 0.3 * torch.rand(count, 1, 1, 1, generator=generator) * noise).clamp(0, 1)

@@ -1,0 +1,87 @@
+"""Presets: each fixes everything that moves a CLIP-IQA score, and has a name to report it by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clipiqa_plus.clip.backbone import Precision
+from clipiqa_plus.prompts.sources import PAIRS
+
+AntonymPairs = tuple[str | tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One way from a picture to its score.
+
+    Pictures are taken at their own size by every preset.
+    """
+
+    name: str
+    summary: str
+    source: str
+    """Where the choice comes from."""
+    pairs: AntonymPairs = ("quality",)
+    """Antonym pairs, see :func:`~clipiqa_plus.prompts.sources.resolve_pairs`."""
+    reduction: Literal["mean", "none"] = "mean"
+    """One score, the mean over the pairs, or ``none``: one for each pair."""
+    learned: bool = False
+    """Whether it takes a prompt file, which then decides pairs, reduction, backbone and whether
+    the positional embedding is kept."""
+    backbone: str = "RN50"
+    pos_embedding: bool = False
+    """Whether the ResNet's attention pool keeps its positional embedding."""
+    precision: Precision = "fp32"
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "clipiqa",
+            "zero-shot, one pair: 'Good photo.' against 'Bad photo.'",
+            "Wang, Chan, Loy, AAAI 2023, arXiv 2207.12396, section 3",
+        ),
+        Preset(
+            "clipiqa-pyiqa",
+            "zero-shot, mean over the five pairs of pyiqa's metric 'clipiqa'",
+            "IQA-PyTorch, pyiqa/archs/clipiqa_arch.py at 9446b0e",
+            pairs=(
+                ("Good image", "bad image"),
+                ("Sharp image", "blurry image"),
+                ("sharp edges", "blurry edges"),
+                ("High resolution image", "low resolution image"),
+                ("Noise-free image", "noisy image"),
+            ),
+        ),
+        Preset(
+            "clipiqa-attributes",
+            "zero-shot, one score for each built-in pair: brightness, sharpness, ...",
+            "Wang, Chan, Loy, AAAI 2023, arXiv 2207.12396, section 4",
+            pairs=tuple(PAIRS),
+            reduction="none",
+        ),
+        Preset(
+            "clipiqa+",
+            "learned context tokens of a prompt file, and what that file was learned with",
+            "Wang, Chan, Loy, AAAI 2023, arXiv 2207.12396, section 4 (CLIP-IQA+)",
+            learned=True,
+        ),
+    )
+}
+"""The presets by name."""
+
+
+def find_preset(name: str) -> Preset:
+    """Return a preset.
+
+    Args:
+        name: One of :data:`PRESETS`.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,269 @@
+"""Scores from one line: a preset as a module that takes pictures in any form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from clipiqa_plus import __version__
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.data.download import sha256_of
+from clipiqa_plus.data.images import read_rgb, to_rgb
+from clipiqa_plus.inference.presets import Preset, find_preset
+from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
+from clipiqa_plus.prompts.files import find_prompts, read_prompts, written_by_torch
+from clipiqa_plus.prompts.importers import keeps_position
+from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.scoring import pair_probability
+
+Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
+
+# Pictures that are decoded and encoded at once: bounds the memory of a long list.
+_CHUNK = 16
+
+
+class Scorer(nn.Module):
+    """A preset, ready to score; made by :func:`load`.
+
+    The text features are computed once and kept as a buffer: scoring runs the image tower alone.
+
+    Args:
+        model: Backbone, prompts and reduction.
+        preset: Name of the preset.
+        prompts_sha256: SHA-256 of the prompt file, if there is one.
+        differentiable: Let gradients flow from the scores to the pictures, to use them as a loss.
+
+    Attributes:
+        names: Of the T scores: ``score``, or one for each antonym pair.
+        settings: All that fixes the scores, as JSON values.
+    """
+
+    text: Tensor
+
+    def __init__(
+        self,
+        model: CLIPIQAPlus,
+        preset: str,
+        prompts_sha256: str | None = None,
+        differentiable: bool = False,
+    ) -> None:
+        super().__init__()
+        model.require_learned()
+        self.backbone = model.backbone
+        self.regressor = None if model.regressor is None else model.regressor.requires_grad_(False)
+        self.reduction: Reduction = model.reduction
+        self.differentiable = differentiable
+        with torch.no_grad():
+            self.register_buffer("text", model.text_features().clone(), persistent=False)
+        pairs = model.prompts.pairs
+        known = {pair: name for name, pair in PAIRS.items()}
+        each = [known.get(pair, " / ".join(pair)) for pair in pairs]
+        self.names = each if self.reduction == "none" else ["score"]
+        self.settings: dict[str, Any] = {
+            "preset": preset,
+            **self.backbone.describe(),
+            "resize": None,
+            "pairs": [list(pair) for pair in pairs],
+            "reduction": self.reduction,
+            "prompts_sha256": prompts_sha256,
+            "version": __version__,
+        }
+
+    def forward(self, pictures: Picture | Sequence[Picture]) -> Tensor:
+        """Score pictures.
+
+        Args:
+            pictures: One picture or a list of them, of equal or unequal sizes: paths, Pillow
+                images, uint8 arrays [H, W, 3], tensors [3, H, W]; or a tensor [B, 3, H, W]. RGB;
+                tensors are uint8, or floating point in [0, 1]. The order of colours cannot be
+                seen: what OpenCV reads is BGR and must be turned around first.
+
+        Returns:
+            float32 [B, T] on the backbone's device, high is good; T is 1, or one score for each
+            of ``names``.
+
+        Raises:
+            FileNotFoundError: If a file does not exist.
+            ValueError: If a file is no picture, or shape, type or range do not fit.
+        """
+        if isinstance(pictures, Tensor) and pictures.ndim != 3:
+            return self.score_images(pictures)
+        if not isinstance(pictures, list | tuple):
+            pictures = [cast(Picture, pictures)]
+        if not pictures:
+            return self.text.new_empty(0, len(self.names))
+        chunks = range(0, len(pictures), _CHUNK)
+        return torch.cat([self.score_images(_tensors(pictures[i : i + _CHUNK])) for i in chunks])
+
+    def score_images(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Score pictures that are tensors, all at once.
+
+        Args:
+            images: [B, 3, H, W], or B pictures [3, H, W] of one type; RGB, uint8 or in [0, 1].
+
+        Returns:
+            float32 [B, T], see :meth:`forward`.
+
+        Raises:
+            ValueError: If shape, type or range do not fit.
+        """
+        features = self.backbone.encode_image(images, self.differentiable)
+        with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
+            return self.score_features(features)
+
+    def score_features(self, features: Tensor) -> Tensor:
+        """Score image features, float32 [B, D], to float32 [B, T]."""
+        scores = pair_probability(features, self.text, self.backbone.logit_scale)
+        if self.regressor is not None:
+            return cast(Tensor, self.regressor(scores))
+        return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)
+
+
+def load(
+    preset: str = "clipiqa",
+    prompts: str | PathLike[str] | None = None,
+    backbone: str | FrozenCLIP | None = None,
+    device: str | torch.device | None = None,
+    differentiable: bool = False,
+    image_only: bool = False,
+) -> Scorer:
+    """Load a preset.
+
+    Args:
+        preset: One of :data:`~clipiqa_plus.inference.presets.PRESETS`.
+        prompts: Prompt file, for presets with learned prompts: ours, pyiqa's or the official
+            code's; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
+        backbone: In place of the preset's or the prompt file's: a name, the path of a weights
+            file, or a FrozenCLIP to share.
+        device: Where to compute; None takes the GPU if there is one, or where a FrozenCLIP is.
+        differentiable: Let gradients flow to the pictures.
+        image_only: Drop the text tower once the text features are there: saves 250 MB of RN50's
+            400, but the backbone cannot be shared with other prompts.
+
+    Raises:
+        ValueError: If the preset is unknown, or prompts and backbone do not fit it.
+        FileNotFoundError: If a file does not exist, or weights cannot be fetched.
+    """
+    chosen = find_preset(preset)
+    if prompts is not None and chosen.learned:
+        prompts = find_prompts(prompts)
+    name, pos_embedding, config, reduction = _facts(chosen, prompts)
+    if isinstance(backbone, FrozenCLIP):
+        if image_only:
+            raise ValueError("image_only would take the text tower from a backbone that is shared")
+        clip = backbone
+        wanted = (pos_embedding or clip.is_vit, chosen.precision)
+        if (clip.pos_embedding, clip.precision) != wanted:
+            raise ValueError(
+                f"preset {preset} takes pos_embedding={wanted[0]}, precision={wanted[1]}; the "
+                f"backbone has pos_embedding={clip.pos_embedding}, precision={clip.precision}"
+            )
+        device = device or clip.device
+    else:
+        if backbone is None and name is None:
+            raise ValueError(f"{prompts} does not name the backbone it was learned on: give it")
+        clip = FrozenCLIP.from_name(backbone or str(name), pos_embedding, chosen.precision)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = CLIPIQAPlus(clip, prompts=config, reduction=reduction).to(device)
+    digest = None if prompts is None else sha256_of(Path(prompts))
+    scorer = Scorer(model, preset, digest, differentiable).eval()
+    if image_only:
+        clip.drop_text_tower()
+    return scorer
+
+
+def score(
+    pictures: Picture | Sequence[Picture],
+    preset: str = "clipiqa",
+    prompts: str | PathLike[str] | None = None,
+    backbone: str | None = None,
+    device: str | None = None,
+) -> Any:
+    """Score pictures by a preset, which is loaded once.
+
+    Args:
+        pictures: See :meth:`Scorer.forward`.
+        preset: See :func:`load`.
+        prompts: See :func:`load`.
+        backbone: See :func:`load`.
+        device: See :func:`load`.
+
+    Returns:
+        For one picture a float, for a list or a batch a list of floats. A preset of several
+        scores gives a dict of floats in place of each.
+
+    Raises:
+        FileNotFoundError: See :func:`load` and :meth:`Scorer.forward`.
+        ValueError: See :func:`load` and :meth:`Scorer.forward`.
+    """
+    scorer = _loaded(preset, None if prompts is None else fspath(prompts), backbone, device)
+    rows = scorer(pictures).tolist()
+    if len(scorer.names) > 1:
+        results = [dict(zip(scorer.names, row, strict=True)) for row in rows]
+    else:
+        results = [row[0] for row in rows]
+    is_batch = isinstance(pictures, Tensor) and pictures.ndim == 4
+    return results if is_batch or isinstance(pictures, list | tuple) else results[0]
+
+
+@cache
+def _loaded(preset: str, prompts: str | None, backbone: str | None, device: str | None) -> Scorer:
+    return load(preset, prompts, backbone, device)
+
+
+def _facts(
+    preset: Preset, prompts: str | PathLike[str] | None
+) -> tuple[str | None, bool, PromptConfig, Reduction]:
+    """Backbone, positional embedding, prompts and reduction of a preset with its prompt file."""
+    if preset.learned and prompts is None:
+        raise ValueError(f"preset {preset.name} needs a prompt file")
+    if prompts is None:
+        pairs = [pair if isinstance(pair, str) else list(pair) for pair in preset.pairs]
+        config = PromptConfig(mode="zero_shot", pairs=pairs)
+        return preset.backbone, preset.pos_embedding, config, preset.reduction
+    if not preset.learned:
+        raise ValueError(f"preset {preset.name} is zero-shot; a prompt file goes with clipiqa+")
+    config = PromptConfig(file=fspath(prompts))
+    if written_by_torch(prompts):
+        return None, keeps_position(prompts), config, "mean"
+    facts = read_prompts(prompts)[1]
+    return facts["backbone"], facts["pos_embedding"], config, facts.get("reduction", "mean")
+
+
+def _tensors(pictures: Sequence[Picture]) -> list[Tensor]:
+    tensors = [_tensor(picture) for picture in pictures]
+    if len({tensor.dtype for tensor in tensors}) == 1:
+        return tensors
+    return [t.float() / 255 if t.dtype == torch.uint8 else t.float() for t in tensors]
+
+
+def _tensor(picture: Picture) -> Tensor:
+    """Return a picture as [3, H, W]."""
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or picture.shape[0] != 3:
+            raise ValueError(
+                f"a picture as a tensor of shape {list(picture.shape)}; expected [3, H, W], RGB"
+            )
+        return picture
+    if isinstance(picture, Image.Image):
+        picture = to_rgb(picture)
+    elif isinstance(picture, str | PathLike):
+        picture = read_rgb(picture)
+    elif not isinstance(picture, np.ndarray):
+        raise ValueError(
+            f"a picture as {type(picture).__name__}; give a path, an image or a tensor"
+        )
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"a picture as an array of {picture.dtype} {list(picture.shape)}; expected uint8 "
+            "[H, W, 3], RGB"
+        )
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)

@@ -1,0 +1,253 @@
+"""Learned prompts to and from disk: safetensors of tens of KB that say what they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clipiqa_plus import __version__
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.prompts.importers import import_prompts
+from clipiqa_plus.prompts.sources import ContextPrompts
+
+FORMAT = "clipiqa_plus prompts 1"
+
+PROMPT_FILE = "prompts.safetensors"
+"""Name of the prompt file in the folder of a run and in a repository of the Hugging Face Hub."""
+
+HUB = "hf://"
+"""Prompts of this beginning are on the Hugging Face Hub: ``hf://user/repo``, ``...@revision``."""
+
+
+def save_prompts(
+    path: str | PathLike[str],
+    prompts: ContextPrompts,
+    clip: FrozenCLIP,
+    regressor: dict[str, Tensor] | None = None,
+    licence: str | None = None,
+    **facts: Any,
+) -> Path:
+    """Write learned prompts with everything that a later run must know to use them.
+
+    Args:
+        path: File to write; replaced only when complete.
+        prompts: Learned context tokens.
+        clip: The backbone they were learned on.
+        regressor: Weights over several pairs, if learned.
+        licence: Licence of the prompts, such as ``CC-BY-4.0``; None says that it is not stated.
+        facts: What else to record (recipe, data set, split, metrics, ...), JSON values.
+
+    Returns:
+        The path.
+
+    Raises:
+        RuntimeError: If the context tokens were never trained.
+    """
+    if not prompts.learned:
+        raise RuntimeError(f"{path}: the context tokens are untrained; nothing is written")
+    tensors = {"ctx": prompts.ctx.detach().float().cpu().contiguous()}
+    for name, value in (regressor or {}).items():
+        tensors[f"regressor.{name}"] = value.detach().float().cpu().contiguous()
+    described = {
+        "format": FORMAT,
+        **clip.describe(),
+        **prompts.describe(),
+        "steps": int(prompts.steps),
+        "licence": licence,
+        "version": __version__,
+        **facts,
+    }
+    return write_prompts(path, tensors, described)
+
+
+def write_prompts(
+    path: str | PathLike[str], tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> Path:
+    """Write what :func:`read_prompts` returns.
+
+    Args:
+        path: File to write; replaced only when complete.
+        tensors: ``ctx`` and, if learned, ``regressor.*``.
+        facts: Metadata, JSON values.
+
+    Returns:
+        The path.
+    """
+    metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    save_file(tensors, unfinished, metadata)
+    os.replace(unfinished, path)
+    return path
+
+
+def find_prompts(source: str | PathLike[str]) -> Path:
+    """Return the prompt file that a source names.
+
+    Args:
+        source: A file; a folder that holds ``prompts.safetensors``, such as that of a run; or
+            ``hf://user/repo`` or ``hf://user/repo@revision`` on the Hugging Face Hub, fetched
+            into its cache.
+
+    Raises:
+        FileNotFoundError: If there is none, or it cannot be fetched.
+        ValueError: If the name of the repository is none.
+        ImportError: If the Hub's package is needed and missing.
+    """
+    if isinstance(source, str) and source.startswith(HUB):
+        repo, _, revision = source.removeprefix(HUB).partition("@")
+        return _fetch(repo, revision or None)
+    path = Path(source)
+    if path.is_dir():
+        path = path / PROMPT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such prompt file")
+    return path
+
+
+def _fetch(repo: str, revision: str | None) -> Path:
+    hub = import_hub()
+    try:
+        return Path(hub.hf_hub_download(repo, PROMPT_FILE, revision=revision))
+    except (OSError, ValueError, hub.errors.HTTPError) as error:
+        reason = " ".join(str(error).split())
+        at = f" at {revision}" if revision else ""
+        raise FileNotFoundError(
+            f"{HUB}{repo}: {PROMPT_FILE}{at} could not be fetched ({reason}). Without a network, "
+            "give the path of the file"
+        ) from error
+
+
+def import_hub() -> ModuleType:
+    """Import huggingface_hub.
+
+    Raises:
+        ImportError: If it is missing.
+    """
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise ImportError(
+            "the Hugging Face Hub needs huggingface_hub: pip install 'clipiqa-plus[hub]'"
+        ) from error
+    return huggingface_hub
+
+
+def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a prompt file.
+
+    Args:
+        path: What :func:`find_prompts` takes; written by :func:`save_prompts`.
+
+    Returns:
+        Its tensors (``ctx`` and, if learned, ``regressor.*``) and its metadata.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a prompt file of this format.
+    """
+    path = find_prompts(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            raw = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        remedy = "; convert it with 'clipiqa prompts import'" if written_by_torch(path) else ""
+        raise ValueError(f"{path}: not a readable safetensors file ({error}){remedy}") from error
+    if raw.get("format") != FORMAT or "ctx" not in tensors:
+        raise ValueError(
+            f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
+            f"{FORMAT!r})"
+        )
+    return tensors, {key: _decode(value) for key, value in raw.items()}
+
+
+def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
+    """Rebuild learned prompts on the backbone that they were learned on.
+
+    Args:
+        path: What :func:`find_prompts` takes; written by :func:`save_prompts`, or by pyiqa or the
+            official code, see :mod:`clipiqa_plus.prompts.importers`; told apart by content.
+        clip: The backbone; its weights must be the ones in the file's metadata.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no prompt file, or belongs to another backbone.
+    """
+    path = find_prompts(path)
+    if written_by_torch(path):
+        return import_prompts(path, clip)
+    tensors, facts = read_prompts(path)
+    check_backbone(facts, clip, f"prompt file {path}")
+    if tensors["ctx"].shape[-1] != clip.width:
+        raise ValueError(
+            f"prompt file {path}: context tokens of width {tensors['ctx'].shape[-1]}, but "
+            f"{clip.name} takes {clip.width}"
+        )
+    prompts = ContextPrompts(
+        clip,
+        facts["pairs"],
+        n_ctx=facts["n_ctx"],
+        position=facts["position"],
+        class_specific=facts["class_specific"],
+    )
+    with torch.no_grad():
+        prompts.ctx.copy_(tensors["ctx"])
+        prompts.steps.fill_(facts["steps"])
+    prompts.init = facts["init"]
+    return prompts
+
+
+def written_by_torch(path: str | PathLike[str]) -> bool:
+    """Whether a file is one of ``torch.save``, as the prompts of pyiqa and the official code are.
+
+    Args:
+        path: The file.
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(9)
+    # Today's zip, or a bare pickle. A safetensors file begins with the length of its header, the
+    # lowest byte of which may be a pickle's first one.
+    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
+
+
+def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None:
+    """Refuse prompts that were learned on another backbone.
+
+    Args:
+        facts: Metadata with what :meth:`FrozenCLIP.describe` returns.
+        clip: The backbone at hand.
+        holder: What holds the prompts, for the error.
+
+    Raises:
+        ValueError: If weights or positional embedding differ.
+    """
+    if facts.get("weights_sha256") != clip.fingerprint:
+        raise ValueError(
+            f"{holder} was learned on {facts.get('backbone')} "
+            f"(weights {str(facts.get('weights_sha256'))[:12]}), but the backbone is {clip.name} "
+            f"(weights {clip.fingerprint[:12]}); use the backbone it was learned on"
+        )
+    if bool(facts.get("pos_embedding")) != clip.pos_embedding:
+        raise ValueError(
+            f"{holder} was learned with pos_embedding={facts.get('pos_embedding')}, but the "
+            f"backbone has pos_embedding={clip.pos_embedding}; set it to the former"
+        )
+
+
+def _decode(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,193 @@
+"""Learned prompts of pyiqa and of the official code: read into ours, and written for pyiqa.
+
+Three formats, told apart by content:
+
+- a bare tensor ``[n_ctx, W]`` or ``[2, n_ctx, W]``: pyiqa's ``clipiqa+``;
+- ``{"params": {"prompt_learner.ctx": [2, n_ctx, W], ...token_prefix, ...token_suffix}}``: pyiqa's
+  retrained ``clipiqa+_rn50_512`` and ``clipiqa+_vitL14_512``;
+- ``{"state_dict": {"...prompt_learner.ctx": [n_ctx, W], ...}}``: the official code's checkpoint.
+
+None of them says which pair it was learned on, where the words stand or whether the attention
+pool's positional embedding was kept. The programs that read them fix it: "Good photo." against
+"Bad photo.", words in the middle, positional embedding kept for the ``params`` format alone.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.prompts.sources import ContextPrompts
+
+_LEARNER = "prompt_learner."
+_PARTS = {"ctx": "ctx", "prefix": "token_prefix", "suffix": "token_suffix"}
+_BARE, _PARAMS, _OFFICIAL = "pyiqa's tensor", "pyiqa's params", "the official checkpoint"
+_KEEPS_POSITION = {_BARE: False, _PARAMS: True, _OFFICIAL: False}
+
+
+def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
+    """Read prompts that pyiqa or the official code learned.
+
+    Args:
+        path: A file of one of the formats above.
+        clip: The backbone they were learned on. A bare tensor does not tell which that is: only
+            its width is checked. Where a file holds the embeddings of the words too, they must be
+            this backbone's.
+
+    Returns:
+        The prompts, float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of no known format, is damaged, or belongs to another backbone.
+    """
+    path = Path(path)
+    form, tensors = _recognise(path, _read(path))
+    ctx = tensors["ctx"].float()
+    if clip.pos_embedding != _KEEPS_POSITION[form]:
+        raise ValueError(
+            f"{path}: prompts of the format of {form} go with "
+            f"pos_embedding={_KEEPS_POSITION[form]}, but the backbone {clip.name} has "
+            f"pos_embedding={clip.pos_embedding}; set it to the former"
+        )
+    if ctx.ndim not in (2, 3) or (ctx.ndim == 3 and len(ctx) != 2) or 0 in ctx.shape:
+        raise ValueError(
+            f"{path}: context tokens of shape {list(ctx.shape)}; expected [n_ctx, W] or "
+            "[2, n_ctx, W]"
+        )
+    if ctx.shape[-1] != clip.width:
+        raise ValueError(
+            f"{path}: context tokens of width {ctx.shape[-1]}, but {clip.name} takes {clip.width}; "
+            "use the backbone they were learned on"
+        )
+    if not ctx.isfinite().all():
+        raise ValueError(f"{path}: context tokens are NaN or infinite; fetch the file again")
+    prompts = ContextPrompts(clip, n_ctx=ctx.shape[-2], class_specific=ctx.ndim == 3)
+    _check_words(path, tensors, prompts, clip)
+    with torch.no_grad():
+        prompts.ctx.copy_(ctx.view_as(prompts.ctx))
+        prompts.steps.fill_(1)  # learned; how many steps it took, no format says
+    prompts.init = f"imported from {form}"
+    return prompts
+
+
+def keeps_position(path: str | PathLike[str]) -> bool:
+    """Whether prompts of such a format go with the attention pool's positional embedding.
+
+    Args:
+        path: A file of one of the formats above.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of no known format or damaged.
+    """
+    path = Path(path)
+    return _KEEPS_POSITION[_recognise(path, _read(path))[0]]
+
+
+def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: FrozenCLIP) -> Path:
+    """Write learned prompts in the format that pyiqa reads for such a backbone.
+
+    Without positional embedding that is the bare tensor, with it the ``params`` format, which has
+    a context for each of the two prompts: one that both share is written twice.
+
+    Args:
+        path: File to write; replaced only when complete.
+        prompts: Prompts that were learned on the pair "Good photo." and "Bad photo." with the
+            words in the middle: pyiqa knows no others.
+        clip: Their backbone.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If pyiqa cannot represent the prompts.
+        RuntimeError: If they were never trained.
+    """
+    if not prompts.learned:
+        raise RuntimeError(f"{path}: the context tokens are untrained; nothing is written")
+    if prompts.position != "middle" or prompts.pairs != [("Good photo.", "Bad photo.")]:
+        raise ValueError(
+            f"{path}: pyiqa knows the pair 'Good photo.', 'Bad photo.' with the words in the "
+            f"middle; these prompts have {prompts.pairs} and the words in {prompts.position}"
+        )
+    ctx = prompts.ctx.detach().float().cpu()
+    content: Any = ctx.flatten(0, 1).clone() if prompts.class_specific else ctx.clone()
+    if clip.pos_embedding:
+        prefix, suffix = _words(prompts, clip)
+        both = content if prompts.class_specific else content.expand(2, -1, -1).clone()
+        tensors = {"ctx": both, "prefix": prefix, "suffix": suffix}
+        content = {"params": {_LEARNER + _PARTS[k]: value for k, value in tensors.items()}}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    torch.save(content, unfinished)
+    os.replace(unfinished, path)
+    return path
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such prompt file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: not a prompt file: damaged, no file of torch.save, or with Python objects "
+            "beside tensors, which are not loaded"
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: damaged or cut short; fetch it again ({error})") from error
+
+
+def _recognise(path: Path, content: Any) -> tuple[str, dict[str, Tensor]]:
+    """Return the format, and its tensors as ``ctx`` and where present ``prefix``, ``suffix``."""
+    if isinstance(content, Tensor):
+        return _BARE, {"ctx": content}
+    for form, key in ((_PARAMS, "params"), (_OFFICIAL, "state_dict")):
+        state = content.get(key) if isinstance(content, Mapping) else None
+        if not isinstance(state, Mapping):
+            continue
+        names = [name for name in state if name.endswith(_LEARNER + "ctx")]
+        if len(names) > 1:
+            raise ValueError(f"{path}: several prompts, {' and '.join(names)}; keep one of them")
+        if names:
+            stem = names[0].removesuffix("ctx")
+            return form, {k: state[stem + v] for k, v in _PARTS.items() if stem + v in state}
+    raise ValueError(
+        f"{path}: no prompts in it: expected a tensor, or 'params' or 'state_dict' with a key that "
+        f"ends in {_LEARNER}ctx"
+    )
+
+
+def _words(prompts: ContextPrompts, clip: FrozenCLIP) -> tuple[Tensor, Tensor]:
+    """Embeddings of the start of text [2, 1, W] and of all after the context [2, 76 - n_ctx, W]."""
+    ids = torch.zeros(2, clip.context_length - prompts.n_ctx, dtype=torch.long)
+    for row, slot, out in zip(prompts.ids[0], prompts.is_slot[0], ids, strict=True):
+        words = row[~slot]
+        out[: len(words)] = words
+    embeddings = clip.token_embedding(ids).detach().float().cpu()
+    return embeddings[:, :1].clone(), embeddings[:, 1:].clone()
+
+
+def _check_words(
+    path: Path, tensors: dict[str, Tensor], prompts: ContextPrompts, clip: FrozenCLIP
+) -> None:
+    for name, own in zip(("prefix", "suffix"), _words(prompts, clip), strict=True):
+        given = tensors.get(name)
+        # Half precision keeps 11 bits: a rounded copy of the same embedding is within 1e-3 of it.
+        if given is not None and not (
+            given.shape == own.shape and torch.allclose(given.float(), own, rtol=1e-3, atol=1e-6)
+        ):
+            raise ValueError(
+                f"{path}: its token_{name} {list(given.shape)} is not what {clip.name} embeds "
+                "'Good photo.' and 'Bad photo.' to; use the backbone the prompts were learned on"
+            )

@@ -1,0 +1,90 @@
+"""Looking into learned prompts: the words near each context token, the way from zero-shot.
+
+Nearest words are a hint and no translation: context tokens need not lie near any word (Zhou et al.,
+Learning to Prompt for Vision-Language Models, IJCV 2022, table 4).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import import_clip
+from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+
+
+class Near(NamedTuple):
+    """A word of the vocabulary near a context token."""
+
+    word: str
+    """Pieces that begin or continue a word end in "-"."""
+    distance: float
+    """Euclidean, between token embeddings."""
+
+
+def nearest_words(
+    prompts: ContextPrompts, clip: FrozenCLIP, count: int = 3
+) -> dict[str, list[Near]]:
+    """Find the words of the vocabulary whose embeddings are nearest to each context token.
+
+    Args:
+        prompts: Learned context tokens.
+        clip: The backbone they were learned on.
+        count: Words for each.
+
+    Returns:
+        Nearest first, by the name of the context token: ``c1`` or, if class-specific,
+        ``pair 1 high c1``.
+    """
+    words = _vocabulary()
+    device = prompts.ctx.device
+    with torch.inference_mode():
+        table = clip.token_embedding(torch.arange(len(words), device=device)).float()
+        rows = prompts.ctx.detach().float().flatten(0, -2)
+        distances, ids = torch.cdist(rows, table, compute_mode="donot_use_mm_for_euclid_dist").topk(
+            count, largest=False
+        )
+    found = zip(_names(prompts), ids.tolist(), distances.tolist(), strict=True)
+    return {
+        name: [Near(words[i], d) for i, d in zip(near, far, strict=True)]
+        for name, near, far in found
+    }
+
+
+def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, float]]:
+    """Cosines of learned with zero-shot text features.
+
+    Args:
+        prompts: Learned context tokens.
+        clip: The backbone they were learned on.
+
+    Returns:
+        Each prompt in words with the cosine between its learned and its zero-shot text feature, in
+        [-1, 1]; the high-score prompt of a pair first.
+    """
+    with torch.inference_mode():
+        learned = prompts(clip)
+        fixed = ZeroShotPrompts(prompts.pairs).to(learned.device)(clip)
+        cosines = (learned * fixed).sum(dim=-1).flatten().tolist()
+    return list(zip((word for pair in prompts.pairs for word in pair), cosines, strict=True))
+
+
+def _vocabulary() -> list[str]:
+    """Words by token id, without the two marks of start and end, which come last."""
+    tokenizer = import_clip().clip._tokenizer
+    tokens = [tokenizer.decoder[i] for i in range(len(tokenizer.decoder) - 2)]
+    words = []
+    for token in tokens:
+        letters = bytes(tokenizer.byte_decoder[c] for c in token.removesuffix("</w>"))
+        words.append(letters.decode(errors="replace") + ("" if token.endswith("</w>") else "-"))
+    return words
+
+
+def _names(prompts: ContextPrompts) -> list[str]:
+    tokens = [f"c{i + 1}" for i in range(prompts.n_ctx)]
+    if not prompts.class_specific:
+        return tokens
+    sides = [f"pair {p + 1} {side}" for p in range(len(prompts.pairs)) for side in ("high", "low")]
+    return [f"{side} {token}" for side in sides for token in tokens]

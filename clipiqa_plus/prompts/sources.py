@@ -1,0 +1,270 @@
+"""Prompt sources: what CLIP is asked. Each turns antonym pairs into text features [P, 2, D].
+
+Zero-shot CLIP-IQA and learned CLIP-IQA+ differ in this one object and in nothing after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from clipiqa_plus.clip.weights import import_clip
+
+AntonymPair = tuple[str, str]
+Position = Literal["middle", "front", "end"]
+
+PAIRS: dict[str, AntonymPair] = {
+    "quality": ("Good photo.", "Bad photo."),
+    "brightness": ("Bright photo.", "Dark photo."),
+    "noisiness": ("Clean photo.", "Noisy photo."),
+    "colorfulness": ("Colorful photo.", "Dull photo."),
+    "sharpness": ("Sharp photo.", "Blurry photo."),
+    "contrast": ("High contrast photo.", "Low contrast photo."),
+    "aesthetic": ("Aesthetic photo.", "Not aesthetic photo."),
+    "happy": ("Happy photo.", "Sad photo."),
+    "natural": ("Natural photo.", "Synthetic photo."),
+    "new": ("New photo.", "Old photo."),
+    "scary": ("Scary photo.", "Peaceful photo."),
+    "complex": ("Complex photo.", "Simple photo."),
+}
+"""The built-in antonym pairs, first word = score near 1 (paper, sections 3 and 4)."""
+
+
+def resolve_pairs(pairs: Sequence[str | Sequence[str]]) -> list[AntonymPair]:
+    """Turn names of built-in pairs and pairs in words into pairs in words.
+
+    Args:
+        pairs: Each a name in :data:`PAIRS` or two prompts, the high-score one first.
+
+    Raises:
+        ValueError: If there is none, a name is unknown or a pair has not two prompts.
+    """
+    if not pairs:
+        raise ValueError("no antonym pair given; 'quality' is the one of the paper")
+    return [_resolve(pair) for pair in pairs]
+
+
+def _resolve(pair: str | Sequence[str]) -> AntonymPair:
+    if isinstance(pair, str):
+        if pair not in PAIRS:
+            raise ValueError(
+                f"unknown antonym pair {pair!r}; built in are {', '.join(PAIRS)}, and any two "
+                f'prompts may be given as ["Good photo.", "Bad photo."]'
+            )
+        return PAIRS[pair]
+    if len(pair) != 2 or not all(isinstance(p, str) and p.strip() for p in pair):
+        raise ValueError(f"antonym pair {list(pair)} must be two prompts, high score first")
+    return (pair[0], pair[1])
+
+
+class TextEncoder(Protocol):
+    """The part of a frozen CLIP that a prompt source uses."""
+
+    name: str
+
+    @property
+    def width(self) -> int:
+        """Length W of a token embedding."""
+
+    def token_embedding(self, ids: Tensor) -> Tensor:
+        """int64 [...] -> float32 [..., W]."""
+
+    def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
+        """float32 [N, L, W], int64 [N], length of the common beginning -> unit [N, D]."""
+
+
+class PromptSource(nn.Module):
+    """Base of the prompt sources.
+
+    Args:
+        pairs: Antonym pairs, see :func:`resolve_pairs`.
+
+    Attributes:
+        pairs: The P pairs in words.
+        ids: int64 [P, 2, L], token ids, padded with zeros.
+        eot: int64 [P, 2], position of the end-of-text token.
+        shared: Number of leading tokens that all prompts have in common and that are computed
+            once for all; 0 where that is not worth it.
+    """
+
+    ids: Tensor
+    eot: Tensor
+    shared: int = 0
+
+    def __init__(self, pairs: Sequence[str | Sequence[str]], ids: Tensor, eot: Tensor) -> None:
+        super().__init__()
+        self.pairs = resolve_pairs(pairs)
+        # Not in the state: the words are its source, and they go into the metadata.
+        self.register_buffer("ids", ids, persistent=False)
+        self.register_buffer("eot", eot, persistent=False)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the source holds anything that training made."""
+        return False
+
+    def embeddings(self, clip: TextEncoder) -> Tensor:
+        """Return the token embeddings of all prompts: float32 [P, 2, L, W]."""
+        return clip.token_embedding(self.ids)
+
+    def forward(self, clip: TextEncoder) -> Tensor:
+        """Encode the pairs.
+
+        Args:
+            clip: The frozen CLIP, on the same device.
+
+        Returns:
+            Unit text features, float32 [P, 2, D]; index 0 is the high-score prompt.
+        """
+        embeddings = self.embeddings(clip)
+        features = clip.encode_text(embeddings.flatten(0, 1), self.eot.flatten(), self.shared)
+        return features.unflatten(0, (len(self.pairs), 2))
+
+
+class ZeroShotPrompts(PromptSource):
+    """Fixed prompts: CLIP-IQA (paper, equations 2 and 3).
+
+    Args:
+        pairs: Antonym pairs, see :func:`resolve_pairs`.
+    """
+
+    def __init__(self, pairs: Sequence[str | Sequence[str]] = ("quality",)) -> None:
+        words = resolve_pairs(pairs)
+        rows = [[_tokens(prompt) for prompt in pair] for pair in words]
+        super().__init__(words, *_pack(rows))
+
+
+class ContextPrompts(PromptSource):
+    """Learned context tokens around fixed words: CLIP-IQA+.
+
+    The layout of a prompt of 16 context tokens in the middle, for "Good photo.":
+    ``[start] c1..c8 good photo .. c9..c16 [end]``, 21 tokens. It reproduces a quirk of the
+    official code, which appends a full stop to the words although they end in one already. The
+    tokenizer does not read the two as "." twice: it has one token for ".." (852, where "." is
+    269), and published prompts were trained around that token.
+
+    Args:
+        clip: Gives the width W and, for ``init`` by words, their embeddings.
+        pairs: Antonym pairs, see :func:`resolve_pairs`.
+        n_ctx: Number of context tokens.
+        position: Where the words stand: after half of the context tokens (``middle``, the
+            official recipe), before all (``front``) or after all (``end``).
+        class_specific: Learn a context for each of the 2P prompts, not one for all.
+        init: ``random``, N(0, 0.02) as in the official code, or words: they must have ``n_ctx``
+            tokens, or one token, which is then repeated ("X" is pyiqa's choice).
+        seed: Seed of the random context tokens.
+
+    Attributes:
+        ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific.
+        steps: Number of optimizer steps that the context tokens have seen.
+    """
+
+    slots: Tensor
+    is_slot: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        clip: TextEncoder,
+        pairs: Sequence[str | Sequence[str]] = ("quality",),
+        n_ctx: int = 16,
+        position: Position = "middle",
+        class_specific: bool = False,
+        init: str = "random",
+        seed: int = 0,
+    ) -> None:
+        if n_ctx < 1:
+            raise ValueError(f"n_ctx is {n_ctx}; learn at least one context token")
+        words = resolve_pairs(pairs)
+        if position not in ("middle", "front", "end"):
+            raise ValueError(f"position {position!r}; choose middle, front or end")
+        ids, eot = _pack([[_with_context(p, n_ctx, position) for p in pair] for pair in words])
+        super().__init__(words, ids.clamp(min=0), eot)
+        if not class_specific:
+            same = (ids == ids[0, 0]).all(dim=0).all(dim=0)  # [L]
+            self.shared = min(int(same.cumprod(dim=0).sum()), int(eot.min()))
+        self.n_ctx = n_ctx
+        self.position: Position = position
+        self.class_specific = class_specific
+        self.init = init
+        shape = (len(words), 2, n_ctx) if class_specific else (n_ctx,)
+        self.ctx = nn.Parameter(_initial_context(clip, init, shape, seed))
+        self.register_buffer("slots", -1 - ids.clamp(max=-1), persistent=False)
+        self.register_buffer("is_slot", ids < 0, persistent=False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    @property
+    def learned(self) -> bool:
+        """Whether the context tokens were ever trained or loaded."""
+        return bool(self.steps > 0)
+
+    def embeddings(self, clip: TextEncoder) -> Tensor:
+        """Return the token embeddings with the context tokens set in: float32 [P, 2, L, W]."""
+        words = clip.token_embedding(self.ids)
+        if self.class_specific:
+            ctx = self.ctx.gather(2, self.slots[..., None].expand_as(words))
+        else:
+            ctx = self.ctx[self.slots]
+        return torch.where(self.is_slot[..., None], ctx, words)
+
+    def describe(self) -> dict[str, object]:
+        """Return what fixes the prompts besides the numbers."""
+        return {
+            "pairs": [list(pair) for pair in self.pairs],
+            "n_ctx": self.n_ctx,
+            "position": self.position,
+            "class_specific": self.class_specific,
+            "init": self.init,
+        }
+
+
+def _tokens(prompt: str) -> list[int]:
+    """Token ids of a prompt with start and end of text, by openai-clip's tokenizer."""
+    try:
+        row = import_clip().tokenize(prompt, context_length=77)[0].tolist()
+    except RuntimeError as error:
+        raise ValueError(f"prompt {prompt[:40]!r}... is longer than 77 tokens") from error
+    return row[: row.index(max(row)) + 1]  # the end of text has the highest id
+
+
+def _with_context(prompt: str, n_ctx: int, position: Position) -> list[int]:
+    """Token ids of a prompt with the place of context token ``i`` held by ``-1 - i``.
+
+    What counts as the words is what the prompt alone is tokenised to; the full stop that the
+    official code appends belongs to them if it merges into their last token, as in "..", and
+    otherwise closes the prompt behind the context tokens.
+    """
+    n_words = len(_tokens(prompt)) - 2
+    start, *inner, end = _tokens(prompt + ".")
+    words, tail = inner[:n_words], inner[n_words:]
+    ctx = [-1 - i for i in range(n_ctx)]
+    before = {"front": 0, "middle": n_ctx // 2, "end": n_ctx}[position]
+    return [start, *ctx[:before], *words, *ctx[before:], *tail, end]
+
+
+def _pack(rows: list[list[list[int]]]) -> tuple[Tensor, Tensor]:
+    """Pad [P][2] token lists to int64 [P, 2, L] and return the positions of the last [P, 2]."""
+    length = max(len(tokens) for pair in rows for tokens in pair)
+    ids = torch.tensor([[t + [0] * (length - len(t)) for t in pair] for pair in rows])
+    return ids, torch.tensor([[len(t) - 1 for t in pair] for pair in rows])
+
+
+def _initial_context(clip: TextEncoder, init: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Context tokens to start from: float32 [*shape, W], where shape ends in n_ctx."""
+    if init == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return torch.empty(*shape, clip.width).normal_(std=0.02, generator=generator)
+    n_ctx = shape[-1]
+    tokens = _tokens(init)[1:-1]
+    if len(tokens) == 1:
+        tokens = tokens * n_ctx
+    if len(tokens) != n_ctx:
+        raise ValueError(
+            f"init {init!r} has {len(tokens)} tokens and n_ctx is {n_ctx}; give words of as many "
+            "tokens, or a single one to repeat"
+        )
+    words = clip.token_embedding(torch.tensor(tokens)).detach().float().cpu()
+    return words.expand(*shape, -1).clone()

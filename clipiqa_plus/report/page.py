@@ -1,0 +1,250 @@
+"""An evaluation as one HTML page that opens offline, made from its saved files without a model."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import vl_convert
+from jinja2 import Environment
+from markupsafe import Markup
+
+from clipiqa_plus.evaluation.comparison import rank_correlation
+from clipiqa_plus.evaluation.interpolation import along
+from clipiqa_plus.evaluation.rank_changes import Moved, data_uris, moved_pictures
+from clipiqa_plus.evaluation.results import (
+    DIFFERENCES,
+    INTERPOLATION,
+    RECORD,
+    RESULTS,
+    SCORES,
+    THUMBNAILS,
+    TRAINING,
+    cross_set,
+    load_table,
+)
+from clipiqa_plus.report.picture_charts import (
+    Chart,
+    number,
+    picture_charts,
+    picture_table,
+    records,
+    shown,
+)
+from clipiqa_plus.report.summary_charts import (
+    FEWEST_SPOKES,
+    MOST_SPOKES,
+    heatmap,
+    radar,
+    training_charts,
+    way_charts,
+)
+from clipiqa_plus.report.tables import cells, summary, verdicts
+from clipiqa_plus.training.run_folder import write_text
+
+REPORT = "report.html"
+PAGE_BYTES = 9_000_000
+"""What thumbnails may fill the page up to; those of pictures that moved least are left out."""
+
+
+def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
+    """Write the page of an evaluation.
+
+    Args:
+        folder: The ``--out`` of ``evaluate.py``.
+        page: Where to; None takes ``report.html`` in the folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: If the folder holds no evaluation.
+    """
+    folder = Path(folder)
+    path = folder / REPORT if page is None else Path(page)
+    context = _context(folder)
+    names = list(context["record"]["data"])
+    bare = _template().render(context, thumbnails=_compact({}))
+    budget = (PAGE_BYTES - len(bare.encode())) // len(names)
+    thumbnails = {name: data_uris(folder / name / THUMBNAILS, budget) for name in names}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, _template().render(context, thumbnails=_compact(thumbnails)))
+    return path
+
+
+def _context(folder: Path) -> dict[str, Any]:
+    """What the template shows, but for thumbnails."""
+    results = load_table(folder / f"{RESULTS}.json")
+    differences = load_table(folder / f"{DIFFERENCES}.json")
+    record = json.loads(_existing(folder / RECORD).read_text())
+    names = [str(name) for name in dict.fromkeys(results["data"])]
+    specs: dict[str, Any] = {}
+
+    def placed(charts: Iterable[Chart], points: str = "") -> list[dict[str, str]]:
+        """Give charts their ids, and keep their specifications for the browser."""
+        places = []
+        for chart in charts:
+            place = f"chart-{len(specs)}"
+            specs[place] = {"spec": chart.spec, "points": points}
+            places.append(
+                {"id": place, "caption": chart.caption, "alt": chart.alt, "note": chart.note}
+            )
+        return places
+
+    sections = [_section(folder, name, results[results["data"] == name]) for name in names]
+    overview = [heatmap(cross_set(results))] if len(names) > 1 else []
+    overview += [section["radar"] for section in sections if section["radar"]]
+    points = {}
+    for section in sections:
+        for target in section["targets"]:
+            target["charts"] = placed(target["charts"], target["points"])
+            points[target["points"]] = target["table"]
+    return {
+        "title": "Prompts compared",
+        "sentences": summary(results, differences),
+        "results": cells(results, verdicts(results, differences)),
+        "differences": cells(differences, {}),
+        "notes": [n for n in dict.fromkeys([*results["note"], *differences.get("note", [])]) if n],
+        "overview": placed(overview),
+        "training": placed(_training(folder, list(dict.fromkeys(results["prompts"])))),
+        "sections": sections,
+        "specs": _compact(specs),
+        "points": _compact(points),
+        "inside": _inside(record),
+        "record": record,
+        "command": shlex.join(["python", *record["command"]]),
+        "library": _library(),
+    }
+
+
+def _section(folder: Path, name: str, results: pd.DataFrame) -> dict[str, Any]:
+    """Charts, breakdown and pictures of one data set, target by target."""
+    scores = pd.read_parquet(_existing(folder / name / SCORES))
+    way = pd.read_parquet(_existing(folder / name / INTERPOLATION))
+    sources = list(dict.fromkeys(results["prompts"]))
+    targets = [
+        _target(name, str(target), group.reset_index(drop=True), way, sources)
+        for target, group in scores.groupby("target", sort=False)
+    ]
+    matrix = results.pivot(index="target", columns="prompts", values="SRCC")
+    matrix = matrix.loc[[t["target"] for t in targets], sources]
+    return {
+        "name": name,
+        "anchor": f"data-{name}",
+        "targets": targets,
+        "radar": _radar(f"SRCC of each target, {name}", matrix),
+    }
+
+
+def _target(
+    name: str, target: str, scores: pd.DataFrame, way: pd.DataFrame, sources: list[str]
+) -> dict[str, Any]:
+    where = f"{name} ({target})"
+    table = picture_table(scores, sources)
+    drawn = shown(table)
+    charts = picture_charts(where, table, sources)
+    charts += way_charts(where, along(way[way["target"] == target], scores), sources)
+    breakdown = _breakdown(scores, sources)
+    by_distortion = _radar(f"SRCC by distortion, {where}", breakdown[sources])
+    return {
+        "target": target,
+        "title": f"{name}: {target}",
+        "points": f"{name}/{target}",
+        "table": {"data": name, "columns": _columns(drawn)},
+        "drawn": len(drawn),
+        "pictures": len(table),
+        "charts": charts if by_distortion is None else [*charts, by_distortion],
+        "breakdown": cells(breakdown.reset_index(), {}) if len(breakdown) else None,
+        "moved": [_moved(scores, sources[0], other) for other in sources[1:]],
+    }
+
+
+def _breakdown(scores: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
+    """SRCC of each source within each distortion, where distortions are known."""
+    if "distortion" not in scores:
+        return pd.DataFrame(columns=["n", *sources])
+    rows = {
+        str(distortion): {
+            "n": len(group),
+            **{s: rank_correlation(group[s], group["mos"]) for s in sources},
+        }
+        for distortion, group in scores.groupby("distortion", sort=True)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("distortion")
+
+
+def _radar(title: str, matrix: pd.DataFrame) -> Chart | None:
+    """A radar of what has a value for some source, if it is neither a line nor a thicket."""
+    known = matrix.dropna(how="all")
+    if not FEWEST_SPOKES <= len(known) <= MOST_SPOKES:
+        return None
+    return radar(title, [str(name) for name in known.index], known)
+
+
+def _moved(scores: pd.DataFrame, first: str, other: str) -> dict[str, Any]:
+    def told(pictures: Iterable[Moved]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": p.id,
+                "image": p.image,
+                "says": f"MOS {p.mos:.2f}, {first} {p.first:.2f}, {other} {p.other:.2f}; "
+                f"{abs(p.gain):.0%} of all ranks {'nearer' if p.gain > 0 else 'farther'}",
+            }
+            for p in pictures
+        ]
+
+    helped, hurt = moved_pictures(scores, first, other)
+    groups = {"Helped most": told(helped), "Hurt most": told(hurt)}
+    return {"first": first, "other": other, "groups": groups}
+
+
+def _training(folder: Path, sources: list[str]) -> list[Chart]:
+    path = folder / TRAINING
+    return training_charts(pd.read_parquet(path), sources) if path.is_file() else []
+
+
+def _inside(record: dict[str, Any]) -> dict[str, Any]:
+    """What learned prompts look like, by source: the same in every data set."""
+    return {
+        source: facts
+        for about in record["data"].values()
+        for source, facts in about["sources"].items()
+        if facts.get("nearest_words")
+    }
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    rows = records(table)
+    return {str(name): [row[str(name)] for row in rows] for name in table}
+
+
+def _compact(content: Any) -> Markup:
+    """JSON for a script element, in which no name can end it."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&'":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+@cache
+def _library() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed in one script."""
+    code = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return Markup(code.replace("</script", r"<\/script"))
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; make it with evaluate.py --out FOLDER")
+    return path
+
+
+def _template() -> Any:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = number
+    return environment.from_string((Path(__file__).parent / "template.html").read_text())

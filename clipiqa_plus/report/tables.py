@@ -1,0 +1,106 @@
+"""The tables of the page, and what they say in sentences."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clipiqa_plus.evaluation.results import SHARED, printable
+from clipiqa_plus.report.picture_charts import number
+
+SIGNIFICANT = 0.05
+
+
+def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, str]]:
+    """Say in one sentence per comparison whether tuning helped.
+
+    Args:
+        results: Results of an evaluation.
+        differences: Its differences, with ``p_holm``.
+
+    Returns:
+        Sentences, each with ``better``, ``worse``, or nothing where no difference is significant.
+    """
+    if differences.empty:
+        rows = results.itertuples()
+        said = [f"On {r.data} ({r.target}), {r.prompts} has SRCC {number(r.SRCC)}." for r in rows]
+        return [(sentence, "") for sentence in said]
+    sentences = []
+    for row in differences.itertuples():
+        where = f"On {row.data} ({row.target}, {row.n} pictures), {row.prompts}"
+        verdict = _verdict(row)
+        if math.isnan(row.p_holm):
+            why = f": {row.note}" if row.note else ""
+            sentences.append((f"{where} cannot be compared with {row.against}{why}.", verdict))
+            continue
+        says = f"SRCC {row.dSRCC:+.3f}"
+        if not math.isnan(row.dSRCC_low):
+            says += f" [{row.dSRCC_low:+.3f}, {row.dSRCC_high:+.3f}]"
+        says += f", p {_p(row.p_holm)} after Holm's correction"
+        does = f"ranks {verdict} than" if verdict else "does not differ significantly from"
+        sentences.append((f"{where} {does} {row.against}: {says}.", verdict))
+    return sentences
+
+
+def _verdict(row: Any) -> str:
+    """Of a row of differences: ``better`` or ``worse`` where significant, else nothing."""
+    if not row.p_holm < SIGNIFICANT:  # also of NaN
+        return ""
+    return "better" if row.dSRCC > 0 else "worse"
+
+
+def verdicts(results: pd.DataFrame, differences: pd.DataFrame) -> dict[int, str]:
+    """Return what to mark in which row of the results: significant differences only."""
+    marks: dict[int, str] = {}
+    for row in differences.itertuples():
+        if _verdict(row):
+            keys = results[["data", "target", "prompts"]]
+            at = (keys == [row.data, row.target, row.prompts]).all(axis=1)
+            sign = "▲" if row.dSRCC > 0 else "▼"
+            marks[int(np.flatnonzero(at)[0])] = f"{sign} {_verdict(row)} than {row.against}"
+    return marks
+
+
+def cells(table: pd.DataFrame, marks: dict[int, str]) -> dict[str, Any]:
+    """Return a table for the page.
+
+    Args:
+        table: The table.
+        marks: See :func:`verdicts`; they get a column behind the prompts.
+
+    Returns:
+        ``shared``: what stands in no column because all rows share it; ``columns``, and of those
+        ``numbers``; ``rows`` of cells: ``text``, ``interval``, and ``key`` to sort by.
+    """
+    sharable = SHARED if "prompts" in table else ()
+    shared = [n for n in sharable if n in table and table[n].nunique() == 1 and table[n].iloc[0]]
+    texts, values = printable(table).drop(columns=shared, errors="ignore"), table
+    if marks:
+        marked = [marks.get(at, "") for at in range(len(table))]
+        texts.insert(list(texts.columns).index("prompts") + 1, "significant", marked)
+        values = table.assign(significant=marked)
+    numbers = [n for n in texts.columns if pd.api.types.is_numeric_dtype(values[n])]
+    rows = []
+    for index, texts_of in texts.iterrows():
+        cells = []
+        for name, text in texts_of.items():
+            key = values.loc[index, name]
+            value, _, ends = str(text).partition(" [") if name in numbers else (text, "", "")
+            empty = isinstance(key, float) and math.isnan(key)
+            cells.append(
+                {"text": value, "interval": ends and f"[{ends}", "key": "" if empty else key}
+            )
+        rows.append(cells)
+    return {
+        "shared": {name: table[name].iloc[0] for name in shared},
+        "columns": list(texts.columns),
+        "numbers": numbers,
+        "rows": rows,
+    }
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

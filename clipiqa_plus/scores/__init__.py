@@ -1,9 +1,0 @@
-"""Scores of many picture files: found, decoded ahead of the model, written as they come."""
-
-from clipiqa_plus.scores.devices import name_devices
-from clipiqa_plus.scores.gallery import write_gallery
-from clipiqa_plus.scores.pictures import SizeLimit
-from clipiqa_plus.scores.ray_data import score_with_ray
-from clipiqa_plus.scores.run import Summary, score_files
-
-__all__ = ["SizeLimit", "Summary", "name_devices", "score_files", "score_with_ray", "write_gallery"]

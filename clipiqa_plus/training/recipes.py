@@ -1,0 +1,107 @@
+"""Recipes: YAML files in which training and evaluation find their data and model sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data.benchmarks import BENCHMARKS
+from clipiqa_plus.data.check import check
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def find_recipe(spec: str | Path) -> Path:
+    """Return the path of a recipe, given as a path or as the short name of a benchmark.
+
+    Raises:
+        FileNotFoundError: If there is neither such a file nor such a benchmark.
+    """
+    path = Path(spec)
+    if path.is_file():
+        return path
+    known = CONFIGS / "benchmarks" / f"{spec}.yaml"
+    if str(spec) in BENCHMARKS and known.is_file():
+        return known
+    raise FileNotFoundError(
+        f"{spec}: no such recipe; give a YAML file, or one of {', '.join(BENCHMARKS)}"
+    )
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a YAML mapping.
+    """
+    path = find_recipe(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not a readable YAML file ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a recipe; a recipe has sections model, data and trainer")
+    return content
+
+
+def data_of(recipe: dict[str, Any], path: str | Path, **options: Any) -> IQADataModule:
+    """Build the data module of a recipe, its options checked as on the command line of training.
+
+    Args:
+        recipe: The recipe.
+        path: Its path, for errors.
+        **options: Arguments of the data module that take the place of the recipe's.
+
+    Raises:
+        ValueError: If the recipe has no data section or an option in it does not fit.
+    """
+    section = recipe.get("data")
+    if not isinstance(section, dict):
+        raise ValueError(f"{path}: the recipe has no data section")
+    section = section | {"init_args": (section.get("init_args") or {}) | options}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(IQADataModule, "data")
+    try:
+        config = parser.parse_object({"data": section})
+    except Exception as error:
+        raise ValueError(f"{path}: data section: {error}") from error
+    module: IQADataModule = parser.instantiate_classes(config).data
+    return module
+
+
+def expand(
+    specs: Sequence[str], root: str | Path | None = None
+) -> tuple[list[Path], dict[str, str]]:
+    """Turn what was asked for into recipes, one per data set.
+
+    Args:
+        specs: Recipes, short names of benchmarks, and lists of benchmarks: YAML files with a
+            section ``benchmarks``, of which those that are present are taken.
+        root: Folder of all data sets (default: ``data``), for lists.
+
+    Returns:
+        The recipes, and for each benchmark of a list that cannot be used, by name, why.
+
+    Raises:
+        FileNotFoundError: If there is no such recipe or benchmark.
+    """
+    found: list[Path] = []
+    absent: dict[str, str] = {}
+    for spec in specs:
+        names = read_recipe(spec).get("benchmarks")
+        if names is None:
+            found.append(find_recipe(spec))
+            continue
+        for name in names:
+            result = check(name, Path(root or "data") / name)
+            if result.ok:
+                found.append(find_recipe(name))
+            else:
+                absent[name] = str(result.problem)
+    return found, absent

@@ -1,0 +1,120 @@
+"""The embedded demo weights: size, provenance, and whether they know what their captions said."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import build_clip, import_clip, load_weights
+from clipiqa_plus.data.demo import DemoIQA, render
+from clipiqa_plus.prompts.sources import ZeroShotPrompts
+from clipiqa_plus.scoring import pair_probability
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return load_weights("demo")
+
+
+@pytest.fixture(scope="module")
+def demo_clip() -> FrozenCLIP:
+    return FrozenCLIP.from_name("demo")
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[np.ndarray]:
+    """The 24 photographs of the demo benchmark, none of which the backbone has seen."""
+    module = DemoIQA(num_workers=0)
+    reader = module.reader()
+    return [reader(int(row)) for row in np.flatnonzero(module.annotations["level"] == 0)]
+
+
+def score(clip: FrozenCLIP, pair: str, pictures: list[np.ndarray]) -> Tensor:
+    images = torch.from_numpy(np.stack(pictures)).movedim(-1, 1)
+    with torch.no_grad():
+        text = ZeroShotPrompts([pair])(clip)
+        return pair_probability(clip.encode_image(images), text, clip.logit_scale)[:, 0]
+
+
+def test_the_file_is_small_and_half_precision(weights):
+    assert weights.path.stat().st_size < 5e6
+    with safe_open(weights.path, "pt") as file:
+        dtypes = {file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118
+    assert dtypes == {torch.float16, torch.int64}  # int64: the batch norms' counters
+
+
+def test_the_metadata_says_where_the_weights_come_from(weights):
+    with safe_open(weights.path, "pt") as file:
+        facts = file.metadata()
+    assert facts["script"] == "scripts/train_demo_clip.py"
+    assert facts["license"] == "Apache-2.0"
+    assert "no photograph" in facts["data"]
+    assert {"seed", "steps", "batch", "rate", "torch"} <= facts.keys()
+    assert json.loads(facts["architecture"])["vocab_size"] == 49408
+
+
+def test_all_weights_are_finite_and_load_into_the_class_of_openai_clip(weights):
+    clip = build_clip(weights)
+    assert type(clip).__module__ == "clip.model"
+    assert all(torch.isfinite(value).all() for value in clip.state_dict().values())
+    assert clip.logit_scale.exp() <= 100.1  # clamped at 100; fp16 rounds the logarithm
+
+
+def test_the_attention_pool_has_no_positions(weights, demo_clip):
+    assert not weights.state_dict["visual.attnpool.positional_embedding"].any()
+    kept = FrozenCLIP.from_name("demo", pos_embedding=True)
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    assert torch.equal(kept.encode_image(images), demo_clip.encode_image(images))
+
+
+def test_features_equal_those_of_openai_clip(weights, demo_clip):
+    clip = build_clip(weights)
+    images = torch.rand(2, 3, 224, 224)
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
+    with torch.no_grad():
+        expected = clip.encode_image((images - mean) / std)
+        words = clip.encode_text(import_clip().tokenize(["Good photo.", "Bad photo."]))
+        prompts = ZeroShotPrompts()(demo_clip)[0]
+    expected = expected / expected.norm(dim=-1, keepdim=True)
+    words = words / words.norm(dim=-1, keepdim=True)
+    # fp32: sums in another order.
+    torch.testing.assert_close(demo_clip.encode_image(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(prompts, words, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pair", "distortion"),
+    [
+        ("quality", "gaussian_blur"),
+        ("quality", "gaussian_noise"),
+        ("quality", "pixelation"),
+        ("quality", "flat_contrast"),
+        ("sharpness", "gaussian_blur"),
+        ("noisiness", "gaussian_noise"),
+        ("brightness", "darkening"),
+        ("contrast", "flat_contrast"),
+        ("colorfulness", "desaturation"),
+    ],
+)
+def test_zero_shot_prefers_the_photograph_to_its_strongest_degradation(
+    demo_clip, photos, pair, distortion
+):
+    worse = [render(photo, distortion, 4, seed=i) for i, photo in enumerate(photos)]
+    better = score(demo_clip, pair, photos) > score(demo_clip, pair, worse)
+    # Chance gives 12 of 24; at least 20 has a probability of 0.0008 under it. The grey photograph
+    # cannot lose colour, so one tie is in the nature of the set.
+    assert better.sum() >= 20, f"{int(better.sum())} of 24"
+
+
+def test_scores_hold_at_other_sizes(demo_clip, photos):
+    small = [photo[:160, :224] for photo in photos]
+    blurred = [render(photo, "gaussian_blur", 4, seed=0) for photo in small]
+    better = score(demo_clip, "quality", small) > score(demo_clip, "quality", blurred)
+    assert better.sum() >= 20, f"{int(better.sum())} of 24"

@@ -1,0 +1,141 @@
+"""Result tables: against scipy and the statistics, and what the notes say where numbers end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from clipiqa_plus.evaluation.comparison import (
+    DIFFERENCES,
+    NOTHING,
+    RESULTS,
+    adjust,
+    compare_sources,
+    correlations,
+)
+from clipiqa_plus.metrics.significance import bootstrap, holm, interval, p_value, williams
+
+SOURCES = ["zero_shot", "a", "b"]
+
+
+def scored(n: int = 90, contents: int | None = 30, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"id": range(n), "target": "mos", "mos": rng.uniform(size=n)})
+    if contents:
+        table["content"] = [f"c{i % contents}" for i in range(n)]
+    for name, noise in zip(SOURCES, (1.0, 0.5, 0.9), strict=True):
+        table[name] = table["mos"] + noise * rng.normal(size=n)
+    return table
+
+
+def test_correlations_equal_scipy() -> None:
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(size=50)
+    prediction = (0.7 * mos + 0.1 * rng.normal(size=50)).round(2)
+    found = correlations(prediction, mos)
+    assert found["SRCC"] == pytest.approx(scipy.stats.spearmanr(prediction, mos).statistic)
+    assert found["PLCC"] == pytest.approx(scipy.stats.pearsonr(prediction, mos).statistic)
+    assert found["KRCC"] == pytest.approx(scipy.stats.kendalltau(prediction, mos).statistic)
+    assert found["RMSE"] == pytest.approx(np.sqrt(np.mean((prediction - mos) ** 2)))
+    assert found["n"] == 50
+    assert found["RMSE_logistic"] < found["RMSE"]
+
+
+def test_tables_hold_what_the_statistics_say() -> None:
+    scores = scored()
+    results, differences = compare_sources(scores, SOURCES, resamples=500)
+    assert list(results.columns) == ["target", "prompts", *RESULTS]
+    assert list(differences.columns) == ["target", "prompts", "against", *DIFFERENCES]
+    x, y = scores[SOURCES].to_numpy().T, scores["mos"].to_numpy()
+    samples = bootstrap(x, y, scores["content"], resamples=500)
+    row, gain = results.iloc[1], differences.iloc[0]
+    assert row["SRCC"] == pytest.approx(scipy.stats.spearmanr(x[1], y).statistic)
+    assert (row["SRCC_low"], row["SRCC_high"]) == interval(samples["SRCC"][1])
+    assert (row["PLCC_low"], row["PLCC_high"]) == interval(samples["PLCC"][1])
+    assert (row["resampled"], row["note"]) == ("30 contents", "")
+    difference = samples["SRCC"][1] - samples["SRCC"][0]
+    assert (gain["prompts"], gain["against"]) == ("a", "zero_shot")
+    assert gain["dSRCC"] == pytest.approx(row["SRCC"] - results.iloc[0]["SRCC"])
+    assert (gain["dSRCC_low"], gain["dSRCC_high"]) == interval(difference)
+    assert gain["p_SRCC"] == p_value(difference)
+    r = np.corrcoef([*x[:2], y])
+    assert gain["p_williams"] == pytest.approx(williams(r[0, 2], r[1, 2], r[0, 1], 90)[1])
+
+
+def test_holm_is_over_all_data_sets() -> None:
+    first, second = (compare_sources(scored(seed=s), SOURCES, resamples=200) for s in (0, 1))
+    both = NOTHING.add("one", first).add("two", second)
+    assert both.results["data"].tolist() == ["one"] * 3 + ["two"] * 3
+    assert both.differences["data"].tolist() == ["one"] * 2 + ["two"] * 2
+    expected = holm([*first.differences["p_SRCC"], *second.differences["p_SRCC"]])
+    np.testing.assert_array_equal(both.differences["p_holm"], expected)
+    assert adjust(both.differences).equals(both.differences)
+
+
+def test_unknown_contents_are_said() -> None:
+    scores = scored(contents=None)
+    note = "contents unknown: resampled by picture"
+    found = compare_sources(scores, SOURCES, resamples=50)
+    assert set(found.results["note"]) == set(found.differences["note"]) == {note}
+    assert set(found.results["resampled"]) == {"90 pictures"}
+    scores["content"] = ["c"] * 88 + [None] * 2
+    found = compare_sources(scores, SOURCES, resamples=50)
+    assert set(found.results["note"]) == {"2 contents missing: resampled by picture"}
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_pictures_have_no_correlation(n: int) -> None:
+    results, differences = compare_sources(scored(n, None), SOURCES)
+    assert results[["SRCC", "PLCC", "KRCC", "SRCC_low", "PLCC_high"]].isna().all(axis=None)
+    assert differences[["dSRCC", "dSRCC_low", "p_SRCC", "p_williams"]].isna().all(axis=None)
+    assert results["note"].str.startswith(("1 picture: no", "2 pictures: no")).all()
+
+
+def test_few_contents_are_said() -> None:
+    results, differences = compare_sources(scored(contents=4), SOURCES)
+    assert results["SRCC"].notna().all()
+    assert results["SRCC_low"].isna().all()
+    assert differences["p_SRCC"].isna().all()
+    assert set(results["note"]) == {"4 contents: too few for an interval"}
+    rough = compare_sources(scored(contents=8), SOURCES, resamples=50).results
+    assert set(rough["note"]) == {"8 contents: rough interval"}
+    assert rough["SRCC_low"].notna().all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_scores_are_said_and_the_others_stand() -> None:
+    scores = scored()
+    scores["a"] = 0.5
+    results, differences = compare_sources(scores, SOURCES, resamples=50)
+    assert results["note"].tolist() == ["", "constant scores of a: no correlation", ""]
+    assert results["SRCC"].isna().tolist() == [False, True, False]
+    assert results["RMSE"].notna().all()
+    assert differences["p_SRCC"].isna().tolist() == [True, False]
+    assert np.isnan(adjust(differences)["p_holm"][0])
+    assert adjust(differences)["p_holm"][1] == differences["p_SRCC"][1]
+    scores["mos"] = 0.5
+    assert "constant MOS" in compare_sources(scores, SOURCES, resamples=50).results["note"][0]
+
+
+def test_one_source_has_nothing_to_differ_from() -> None:
+    found = NOTHING.add("one", compare_sources(scored(), ["a"], resamples=50))
+    assert len(found.results) == 1
+    assert found.differences.empty
+    assert "p_holm" in found.differences
+
+
+def test_different_backbones_are_said_of_every_source_and_difference() -> None:
+    towers = {"zero_shot": "RN50 without positional embedding", "b": "ViT-B/32 with it"}
+    towers["a"] = towers["zero_shot"]
+    found = compare_sources(scored(), SOURCES, resamples=20, backbones=towers)
+    assert found.results["note"].tolist() == [f"features of {towers[name]}" for name in SOURCES]
+    assert found.differences["note"].tolist() == [
+        "",
+        "different backbones: ViT-B/32 with it against RN50 without positional embedding",
+    ]
+    same = compare_sources(
+        scored(), SOURCES, resamples=20, backbones=dict.fromkeys(SOURCES, "RN50")
+    )
+    assert set(same.results["note"]) == {""}

@@ -1,0 +1,252 @@
+"""Evaluation: scores per picture and tables against scipy; the command line end to end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import evaluate
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import random_clip
+from clipiqa_plus.data.tables import TableData
+from clipiqa_plus.data.transforms import AugmentedViews
+from clipiqa_plus.evaluation import evaluation
+from clipiqa_plus.evaluation.comparison import RESULTS, compare, compare_sources
+from clipiqa_plus.evaluation.evaluation import load_sources, score
+from clipiqa_plus.evaluation.results import load_table
+from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from clipiqa_plus.prompts.files import save_prompts
+from clipiqa_plus.prompts.sources import ContextPrompts
+from tests.conftest import SMALL_RESNET, SMALL_VIT
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(random_clip(SMALL_RESNET, 0).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    for i in range(N):
+        make_picture(tmp_path / f"{i}.png", width=48 + 16 * (i % 2), seed=i)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"image": [f"{i}.png" for i in range(N)]})
+    frame["mos"] = rng.uniform(1, 5, N)
+    frame["sharpness"] = rng.uniform(1, 5, N)
+    frame["content"] = [f"c{i // 3}" for i in range(N)]
+    frame.to_csv(tmp_path / "scores.csv", index=False)
+    return tmp_path / "scores.csv"
+
+
+@pytest.fixture
+def prompt_file(tmp_path: Path, weights: Path) -> Path:
+    clip = FrozenCLIP.from_name(str(weights))
+    prompts = ContextPrompts(clip, seed=5)
+    prompts.steps += 1
+    return save_prompts(tmp_path / "prompts.safetensors", prompts, clip, reduction="mean")
+
+
+def test_scores_are_those_of_each_picture_alone(table: Path, clip: FrozenCLIP) -> None:
+    source = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    data = TableData(str(table), (1, 5), split="whole", batch_size=5, num_workers=0)
+    scores = score({"zero_shot": source}, data)
+    assert scores["image"].tolist() == data.annotations["image"].tolist()
+    assert scores["content"].tolist() == data.annotations["content"].tolist()
+    np.testing.assert_allclose(scores["mos"], (scores["mos_raw"] - 1) / 4, atol=1e-7)
+    for row in range(N):
+        image = torch.from_numpy(data.dataset("test").picture(row, 0)).permute(2, 0, 1)[None]
+        alone = float(source(image).detach())
+        # A batch of several sums in another order; 100 x cosine amplifies it.
+        assert scores["zero_shot"][row] == pytest.approx(alone, abs=1e-5)
+
+
+def test_one_score_per_target(table: Path, clip: FrozenCLIP) -> None:
+    pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness"])
+    source = CLIPIQAPlus(clip, prompts=pairs, reduction="none")
+    data = TableData(str(table), (1, 5), split="whole", targets=["mos", "sharpness"], num_workers=0)
+    scores = score({"zero_shot": source}, data)
+    results = compare(scores, ["zero_shot"])
+    assert results["target"].tolist() == ["mos", "sharpness"]
+    assert results["n"].tolist() == [N, N]
+    single = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    with pytest.raises(ValueError, match="1 scores for targets mos, sharpness"):
+        score({"zero_shot": single}, data)
+
+
+def test_sources_share_a_backbone_and_each_picture_is_encoded_once(
+    table: Path, weights: Path, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = load_sources(["zero_shot", str(prompt_file)], backbone=str(weights))
+    first, second = sources.values()
+    assert first.backbone is second.backbone
+    encoded = []
+    encode = FrozenCLIP.encode_image
+    monkeypatch.setattr(
+        FrozenCLIP, "encode_image", lambda self, x: encoded.append(len(x)) or encode(self, x)
+    )
+    score(sources, TableData(str(table), (1, 5), split="whole", num_workers=0))
+    assert sum(encoded) == N
+
+
+def test_command_line_prints_and_saves(
+    table: Path, weights: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"table": str(table), "mos_range": [1, 5], "split": "whole", "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe = table.parent / "mine.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    out = table.parent / "out"
+    results = evaluate.main(
+        f"--prompts zero_shot {prompt_file} --data {recipe} "
+        f"--backbone {weights} --out {out} --device cpu --thumbnails 3 "
+        f"--report {table.parent / 'page.html'} --tensorboard {table.parent / 'logs'}".split()
+    )
+    assert results["prompts"].tolist() == ["zero_shot", str(prompt_file)]
+    assert "dSRCC" in capsys.readouterr().out
+    saved = pd.read_csv(out / "results.csv")
+    assert list(saved.columns) == ["data", "target", "prompts", *RESULTS]
+    per_picture = pd.read_parquet(out / "mine/scores.parquet")
+    again = compare_sources(per_picture, ["zero_shot", str(prompt_file)])
+    pd.testing.assert_frame_equal(again.results, results.drop(columns="data"))
+    differences = load_table(out / "differences.json").drop(columns=["data", "p_holm"])
+    pd.testing.assert_frame_equal(again.differences, differences, check_dtype=False)
+    record = json.loads((out / "evaluation.json").read_text())
+    sources = record["data"]["mine"]["sources"]
+    assert sources["zero_shot"]["weights_sha256"] == sources[str(prompt_file)]["weights_sha256"]
+    digest = hashlib.sha256(prompt_file.read_bytes()).hexdigest()
+    assert sources[str(prompt_file)]["file_sha256"] == digest
+    assert len(sources[str(prompt_file)]["nearest_words"]) == 16
+    assert len(pd.read_parquet(out / "mine/thumbnails.parquet")) == 3
+    page = (table.parent / "page.html").read_text()
+    assert "context token" in page
+    assert "SRCC on the way from zero-shot to learned" in page
+    assert not (out / "report.html").exists()
+    assert list((table.parent / "logs").glob("events.out.tfevents.*"))
+
+
+def test_skipped_pictures_are_counted_and_listed_in_the_results(
+    table: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table.parent / "7.png").write_bytes(b"not a picture")
+    options = {"table": str(table), "mos_range": [1, 5], "split": "whole", "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe = table.parent / "mine.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    out = table.parent / "out"
+    command = f"--data {recipe} --backbone {weights} --out {out} --device cpu".split()
+    with pytest.raises(ValueError, match=r"7\.png"):
+        evaluate.main(command)
+    options["skip_unreadable"] = True
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    with pytest.warns(UserWarning, match="1 of 12 pictures do not decode"):
+        results = evaluate.main(command)
+    assert results["n"].tolist() == [N - 1]
+    assert results["note"][0].startswith("pictures left out: 1, see skipped.csv")
+    assert "pictures left out: 1" in capsys.readouterr().out.replace("\n", " ")
+    assert "pictures left out: 1" in (out / "report.html").read_text()
+    skipped = pd.read_csv(out / "mine/skipped.csv").to_dict("records")
+    assert [row["image"] for row in skipped] == ["7.png"]
+    assert "not a readable image" in skipped[0]["reason"]
+    record = json.loads((out / "evaluation.json").read_text())
+    assert list(record["data"]["mine"]["skipped"]) == ["7.png"]
+
+
+def test_sources_of_two_backbones_encode_their_own_features_and_it_is_said(
+    table: Path, weights: Path, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(weights.parent)  # a prompt file names weights by their file
+    other = weights.parent / "vit.safetensors"
+    save_file(random_clip(SMALL_VIT, 1).state_dict(), other)
+    clip = FrozenCLIP.from_name(str(other))
+    prompts = ContextPrompts(clip, seed=6)
+    prompts.steps += 1
+    second = str(save_prompts(table.parent / "second.safetensors", prompts, clip, reduction="mean"))
+    sources = load_sources([str(prompt_file), second])
+    data = TableData(str(table), (1, 5), split="whole", num_workers=0)
+    found = evaluation.evaluate(sources, data, pictures=2)
+    both = evaluation.backbones(found.about)
+    assert both == {
+        str(prompt_file): "small.safetensors without positional embedding",
+        second: "vit.safetensors with positional embedding",
+    }
+    for name, source in sources.items():
+        alone = score({name: source}, TableData(str(table), (1, 5), split="whole", num_workers=0))
+        np.testing.assert_array_equal(found.scores[name], alone[name])
+    ends = found.interpolation[found.interpolation["weight"] == 1]
+    for name, part in ends.groupby("source"):
+        # 100 x cosine amplifies the rounding of a second normalisation.
+        np.testing.assert_allclose(part["score"], found.scores[name], atol=1e-5)
+    assert len(found.thumbnails) == 2
+
+
+def test_bad_requests_are_refused(tmp_path: Path, prompt_file: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such prompt file"):
+        load_sources([str(tmp_path / "none.safetensors")])
+    with pytest.raises(ValueError, match="zero-shot needs a backbone"):
+        load_sources(["zero_shot"])
+    with pytest.raises(ValueError, match="name one twice"):
+        load_sources([str(prompt_file), str(prompt_file)])
+    with pytest.raises(FileNotFoundError, match="no such recipe"):
+        evaluate.main(["--data", str(tmp_path / "none.yaml")])
+    (tmp_path / "other").mkdir()
+    twins = [tmp_path / "a.yaml", tmp_path / "other/a.yaml"]
+    for twin in twins:
+        twin.write_text("data: {}")
+    with pytest.raises(ValueError, match="two recipes are named 'a'"):
+        evaluate.main(["--data", *map(str, twins)])
+
+
+def test_recipe_with_a_wrong_option_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "wrong.yaml"
+    options = {"table": "x.csv", "mos_range": [0, 1], "batchsize": 3}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe.write_text(yaml.safe_dump({"model": {"backbone": "demo"}, "data": data}))
+    with pytest.raises(ValueError, match=r"wrong\.yaml: data section: (?s:.*)batchsize"):
+        evaluate.main(["--data", str(recipe)])
+
+
+def test_scores_within_contents_are_compared_within_them(clip: FrozenCLIP) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"content": np.repeat(["a", "b", "c", "d", "e"], 8), "target": "mos"})
+    frame["mos"] = rng.uniform(size=40)
+    # Good within each content; an offset per content ruins what is pooled.
+    offset = np.repeat([0.0, 5.0, -3.0, 9.0, 2.0], 8)
+    frame["one"] = frame["mos"] + offset
+    frame["two"] = -frame["mos"] + offset
+    frame["within_content"] = True
+    results, differences = compare_sources(frame, ["one", "two"])
+    assert results["SRCC"].tolist() == pytest.approx([1, -1])
+    assert results["note"].tolist() == ["median over 5 contents"] * 2
+    assert differences["dSRCC"].tolist() == pytest.approx([-2])
+    assert differences["p_SRCC"].tolist() == pytest.approx([2 / 32])  # all 5 signs alike
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_training_part_is_scored_on_whole_pictures(
+    table: Path, clip: FrozenCLIP, cached: bool
+) -> None:
+    source = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
+    options = {"fractions": (1.0, 0.0, 0.0), "num_workers": 0}
+    crops = AugmentedViews([{"RandomCrop": {"height": 32, "width": 32}}])
+    cache = FeatureCache() if cached else None
+    plain = score({"a": source}, TableData(str(table), (1, 5), **options), "train", cache=cache)
+    data = TableData(str(table), (1, 5), train_views=crops, **options)
+    data.features["train"] = lambda rows, views: torch.zeros(len(rows), clip.dim)
+    found = score({"a": source}, data, "train", cache=cache)
+    # The same pictures in batches of the same sizes.
+    np.testing.assert_allclose(found["a"], plain["a"], atol=1e-6)
+    assert data.train_views is crops

@@ -1,0 +1,116 @@
+"""Result tables in every form: the numbers are the same, and special characters are harmless."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
+from clipiqa_plus.evaluation.results import (
+    Evaluated,
+    cross_set,
+    latex,
+    load_table,
+    markdown,
+    printable,
+    render,
+    save,
+    start_record,
+)
+from tests.evaluation.test_comparison import scored
+
+TABLE = pd.DataFrame(
+    {
+        "data": ["a_b", "100%"],
+        "prompts": ["zero_shot", "runs/x|y.safetensors"],
+        "SRCC": [0.12345, np.nan],
+        "SRCC_low": [0.1, np.nan],
+        "SRCC_high": [0.2, np.nan],
+        "p_holm": [0.0004, 0.25],
+        "n": [30, 2],
+        "note": ["", "2 pictures: no correlation"],
+    }
+)
+
+
+def test_numbers_stand_with_their_interval() -> None:
+    shown = printable(TABLE)
+    assert shown["SRCC"].tolist() == ["0.123 [0.100, 0.200]", "-"]
+    assert shown["p_holm"].tolist() == ["<0.001", "0.250"]
+    assert shown["n"].tolist() == ["30", "2"]
+    assert "note" not in printable(TABLE[:1])
+    signed = printable(pd.DataFrame({"dSRCC": [0.1], "dSRCC_low": [-0.05], "dSRCC_high": [0.2]}))
+    assert signed["dSRCC"].tolist() == ["+0.100 [-0.050, +0.200]"]
+
+
+def test_markdown_is_one_cell_per_column() -> None:
+    lines = markdown(TABLE).splitlines()
+    assert lines[0] == "| data | prompts | SRCC | p_holm | n | note |"
+    assert lines[2] == r"| a_b | zero_shot | 0.123 [0.100, 0.200] | <0.001 | 30 |  |"
+    assert r"runs/x\|y.safetensors" in lines[3]
+
+
+def test_latex_is_escaped() -> None:
+    lines = latex(TABLE).splitlines()
+    assert lines[0] == r"\begin{tabular}{llllll}"
+    assert lines[2] == r"data & prompts & SRCC & p\_holm & n & note \\"
+    assert lines[4] == r"a\_b & zero\_shot & 0.123 [0.100, 0.200] & $<$0.001 & 30 &  \\"
+    assert lines[5].startswith(r"100\% & runs/x|y.safetensors & - &")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_terminal_shows_numbers_and_notes(width: int) -> None:
+    console = Console(width=width, file=io.StringIO())
+    console.print(render(TABLE))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[0.100, 0.200]" in printed
+    assert "2 pictures: no" in printed  # the rest may stand on the next line
+
+
+def test_saved_tables_come_back(tmp_path) -> None:
+    scores = scored(contents=4)
+    tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a"]))
+    thumbnails = pd.DataFrame({"id": [0], "jpeg": [b"x"]})
+    record, about = start_record([]), {"skipped": {"a.png": "not an image"}}
+    way = pd.DataFrame({"source": ["a"], "id": [0], "score": [0.5]})
+    save(tmp_path, "mine", tables, Evaluated(scores, way, thumbnails, about), record)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["data"] == {"mine": about}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/interpolation.parquet"), way)
+    assert "NaN" not in (tmp_path / "results.json").read_text()
+    for name, table in zip(("results", "differences"), tables, strict=True):
+        loaded = load_table(tmp_path / f"{name}.json")
+        pd.testing.assert_frame_equal(loaded, table, check_dtype=False)
+        read = pd.read_csv(tmp_path / f"{name}.csv")
+        assert read.columns.tolist() == table.columns.tolist()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/scores.parquet"), scores)
+    skipped = pd.read_csv(tmp_path / "mine/skipped.csv")
+    assert skipped.to_dict("records") == [{"image": "a.png", "reason": "not an image"}]
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        load_table(tmp_path / "none.json")
+
+
+def test_srcc_across_data_sets() -> None:
+    rows = [
+        ("koniq10k", "mos", "zero_shot", 0.7),
+        ("koniq10k", "mos", "learned", 0.9),
+        ("spaq", "mos", "zero_shot", 0.6),
+        ("spaq", "sharpness", "zero_shot", 0.5),
+        ("spaq", "mos", "learned", 0.8),
+    ]
+    results = pd.DataFrame(rows, columns=["data", "target", "prompts", "SRCC"])
+    expected = pd.DataFrame(
+        {
+            "prompts": ["zero_shot", "learned"],
+            "koniq10k": [0.7, 0.9],
+            "spaq: mos": [0.6, 0.8],
+            "spaq: sharpness": [0.5, np.nan],
+        }
+    )
+    pd.testing.assert_frame_equal(cross_set(results), expected)
+    assert cross_set(results[results["data"] == "spaq"]).empty
+    assert markdown(cross_set(results)).splitlines()[3] == "| learned | 0.900 | 0.800 | - |"

@@ -1,0 +1,256 @@
+"""Scores of every preset and form of input against openai-clip's parts put together by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import clipiqa_plus as ciq
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import ARCHITECTURES, import_clip, random_clip
+from clipiqa_plus.prompts.files import save_prompts
+from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts
+from tests.conftest import SMALL_RESNET, small_clip
+
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+
+
+def image_features(clip: Any, image: np.ndarray) -> Tensor:
+    """openai-clip's own layers, with the attention pool's positional embedding set to nothing."""
+    x = (torch.from_numpy(image).permute(2, 0, 1).float() / 255 - MEAN) / STD
+    visual = clip.visual
+    x = visual.relu1(visual.bn1(visual.conv1(x[None])))
+    x = visual.relu2(visual.bn2(visual.conv2(x)))
+    x = visual.avgpool(visual.relu3(visual.bn3(visual.conv3(x))))
+    x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
+    pool = visual.attnpool
+    x = x.flatten(2).permute(2, 0, 1)
+    x = torch.cat([x.mean(dim=0, keepdim=True), x])
+    x, _ = torch.nn.functional.multi_head_attention_forward(
+        query=x[:1],
+        key=x,
+        value=x,
+        embed_dim_to_check=x.shape[-1],
+        num_heads=pool.num_heads,
+        q_proj_weight=pool.q_proj.weight,
+        k_proj_weight=pool.k_proj.weight,
+        v_proj_weight=pool.v_proj.weight,
+        in_proj_weight=None,
+        in_proj_bias=torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]),
+        bias_k=None,
+        bias_v=None,
+        add_zero_attn=False,
+        dropout_p=0,
+        out_proj_weight=pool.c_proj.weight,
+        out_proj_bias=pool.c_proj.bias,
+        use_separate_proj_weight=True,
+        training=False,
+        need_weights=False,
+    )
+    return x[0] / x[0].norm(dim=-1, keepdim=True)
+
+
+def scores_by_hand(clip: Any, images: list[np.ndarray], words: list[str]) -> Tensor:
+    """Softmax over each two of the prompts: [B, P]."""
+    with torch.no_grad():
+        text = clip.encode_text(import_clip().tokenize(words))
+        text = text / text.norm(dim=-1, keepdim=True)
+        features = torch.cat([image_features(clip, image) for image in images])
+        logits = clip.logit_scale.exp() * features @ text.T
+    return logits.unflatten(1, (-1, 2)).softmax(dim=-1)[..., 0]
+
+
+def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    made = []
+    for height, width in sizes:
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+        made.append(np.array(coarse.resize((width, height), Image.Resampling.BICUBIC)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def rn50() -> Iterator[tuple[Any, FrozenCLIP]]:
+    reference = random_clip("RN50", seed=3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine threads that wait for each other cost minutes
+    yield reference, FrozenCLIP(deepcopy(reference), "RN50", "0" * 64)
+    torch.set_num_threads(threads)
+
+
+def test_clipiqa_on_rn50_equals_openai_clip(rn50: tuple[Any, FrozenCLIP]) -> None:
+    assert ARCHITECTURES["RN50"].vision_layers == (3, 4, 6, 3)
+    rng = np.random.default_rng(1)
+    images = pictures([tuple(rng.integers(33, 97, 2)) for _ in range(18)] + [(96, 64)] * 2)
+    reference, clip = rn50
+    expected = scores_by_hand(reference, images, ["Good photo.", "Bad photo."])
+    got = ciq.load("clipiqa", backbone=clip)(images)
+    assert got.shape == (20, 1)
+    assert float(expected.std()) > 1e-3  # else any constant would pass
+    # The promise to users; fp32 sums in another order stay far below it.
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+
+
+def test_pyiqa_preset_is_the_mean_over_its_five_pairs(clip: FrozenCLIP) -> None:
+    words = ["Good image", "bad image", "Sharp image", "blurry image", "sharp edges"]
+    words += ["blurry edges", "High resolution image", "low resolution image"]
+    words += ["Noise-free image", "noisy image"]
+    images = pictures([(48, 64), (64, 48), (80, 33)])
+    reference = small_reference()
+    expected = scores_by_hand(reference, images, words).mean(dim=1, keepdim=True)
+    got = ciq.load("clipiqa-pyiqa", backbone=clip)(images)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def small_reference() -> Any:
+    return random_clip(SMALL_RESNET, 0)
+
+
+def test_attributes_preset_names_a_score_for_each_pair(clip: FrozenCLIP) -> None:
+    scorer = ciq.load("clipiqa-attributes", backbone=clip)
+    assert scorer.names == list(PAIRS)
+    images = pictures([(48, 64)])
+    words = [word for pair in PAIRS.values() for word in pair]
+    torch.testing.assert_close(
+        scorer(images), scores_by_hand(small_reference(), images, words), atol=1e-5, rtol=0
+    )
+
+
+def test_settings_name_all_that_fixes_a_score(clip: FrozenCLIP) -> None:
+    settings = ciq.load("clipiqa", backbone=clip).settings
+    assert settings["preset"] == "clipiqa"
+    assert settings["weights_sha256"] == clip.fingerprint
+    assert settings["pairs"] == [["Good photo.", "Bad photo."]]
+    assert (settings["pos_embedding"], settings["precision"]) == (False, "fp32")
+
+
+def test_every_form_of_a_picture_scores_the_same(clip: FrozenCLIP, tmp_path: Path) -> None:
+    scorer = ciq.load(backbone=clip)
+    (array,) = pictures([(48, 64)])
+    image = Image.fromarray(array)
+    image.save(tmp_path / "a.png")
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    unit = tensor.float() / 255
+    forms = [array, image, tmp_path / "a.png", str(tmp_path / "a.png"), tensor, unit]
+    forms += [tensor[None], unit[None]]
+    alone = torch.cat([scorer(form) for form in forms])
+    assert alone.shape == (8, 1)
+    # Sizes in batches differ: fp32 sums in another order.
+    torch.testing.assert_close(alone, alone[:1].expand_as(alone), atol=1e-6, rtol=0)
+    mixed = scorer([*forms[:6], pictures([(33, 90)])[0]])
+    torch.testing.assert_close(mixed[:6], alone[:6], atol=1e-6, rtol=0)
+    assert mixed.shape == (7, 1)
+    assert scorer([]).shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.rand(1, 3, 48, 64) * 255, r"range from .* expected \[0, 1\]"),
+        (torch.rand(48, 64, 3), r"\[48, 64, 3\]; expected \[3, H, W\]"),
+        (torch.rand(2, 48, 64, 3), r"expected \[B, 3, H, W\]"),
+        (np.zeros((48, 64, 3), np.float32), "array of float32"),
+        (np.zeros((3, 48, 64), np.uint8), r"expected uint8 \[H, W, 3\]"),
+        (np.zeros((2, 48, 64, 3), np.uint8), r"expected uint8 \[H, W, 3\]"),
+        (torch.rand(1, 3, 16, 64), "too small"),
+        ([3], "a picture as int"),
+        ([torch.rand(1, 3, 48, 64)], r"expected \[3, H, W\]"),
+    ],
+)
+def test_what_would_give_a_wrong_score_is_refused(
+    clip: FrozenCLIP, wrong: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ciq.load(backbone=clip)(wrong)
+
+
+def test_differentiable_when_asked_and_only_then(clip: FrozenCLIP) -> None:
+    images = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    images.requires_grad_()
+    assert not ciq.load(backbone=clip)(images).requires_grad
+    scorer = ciq.load(backbone=clip, differentiable=True)
+    assert not list(scorer.parameters())
+    score = scorer(images)[0, 0]
+    (gradient,) = torch.autograd.grad(score, images)
+    assert gradient[1].abs().max() == 0  # the other picture has no part in this score
+    step = 1e-2 * gradient / gradient.norm()
+    with torch.no_grad():
+        change = scorer((images + step).clamp(0, 1))[0, 0] - scorer(images - step)[0, 0]
+    # Central difference along the gradient; fp32 and curvature leave some percent.
+    assert float(change / 2e-2) == pytest.approx(float(gradient.norm()), rel=0.1)
+    with torch.no_grad():
+        assert not scorer(images).requires_grad
+
+
+def test_learned_prompts(tmp_path: Path) -> None:
+    clip = small_clip(pos_embedding=True)
+    prompts = ContextPrompts(clip, seed=4)
+    prompts.steps += 1
+    ours = save_prompts(tmp_path / "p.safetensors", prompts, clip)
+    theirs = ciq.export_pyiqa(tmp_path / "p.pth", prompts, clip)
+    images = pictures([(48, 64), (64, 64)])
+    features = clip.encode_image([torch.from_numpy(i).permute(2, 0, 1) for i in images])
+    with torch.no_grad():
+        logits = clip.logit_scale * features @ prompts(clip)[0].T
+    for path in (ours, theirs):
+        scorer = ciq.load("clipiqa+", path, clip)
+        expected = logits.softmax(dim=1)[:, :1]
+        torch.testing.assert_close(scorer(images), expected, atol=1e-6, rtol=0)
+        assert len(scorer.settings["prompts_sha256"]) == 64
+    with pytest.raises(ValueError, match="does not name the backbone"):
+        ciq.load("clipiqa+", theirs)
+
+
+def test_presets_and_prompts_that_do_not_go_together(clip: FrozenCLIP) -> None:
+    with pytest.raises(ValueError, match=r"unknown preset 'x'; choose from clipiqa, "):
+        ciq.load("x")
+    with pytest.raises(ValueError, match="needs a prompt file"):
+        ciq.load("clipiqa+")
+    with pytest.raises(ValueError, match="zero-shot; a prompt file goes with"):
+        ciq.load("clipiqa", prompts="p.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"p\.safetensors: no such prompt file"):
+        ciq.load("clipiqa+", prompts="p.safetensors")
+    with pytest.raises(ValueError, match=r"takes pos_embedding=False.*has pos_embedding=True"):
+        ciq.load(backbone=small_clip(pos_embedding=True))
+
+
+def test_image_only_drops_the_text_tower_and_keeps_the_scores(
+    make_picture: Callable[..., Path], tmp_path: Path, clip: FrozenCLIP
+) -> None:
+    path = make_picture(tmp_path / "a.png")
+    whole, slim = (ciq.load(backbone="demo", image_only=only) for only in (False, True))
+    assert torch.equal(whole(path), slim(path))
+    assert slim.backbone.parameter_count < whole.backbone.parameter_count / 2
+    with pytest.raises(RuntimeError, match=r"\(demo\) has dropped its text tower"):
+        ciq.load(backbone=slim.backbone)
+    with pytest.raises(ValueError, match="a backbone that is shared"):
+        ciq.load(backbone=clip, image_only=True)
+
+
+def test_score_is_a_number_for_a_picture_and_a_list_for_several(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    path = make_picture(tmp_path / "a.png")
+    one = ciq.score(path, backbone="demo")
+    assert 0 < one < 1
+    assert ciq.score([path, path], backbone="demo") == pytest.approx([one, one], abs=1e-6)
+    named = ciq.score(path, "clipiqa-attributes", backbone="demo")
+    assert list(named) == list(PAIRS)
+    assert named["quality"] == pytest.approx(one, abs=1e-6)
+
+
+def test_the_package_imports_without_torch() -> None:
+    code = "import sys, clipiqa_plus; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

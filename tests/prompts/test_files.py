@@ -1,0 +1,93 @@
+"""Prompt files come back as they were, and only onto the backbone they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from clipiqa_plus import __version__
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
+from clipiqa_plus.prompts.sources import ContextPrompts
+from tests.conftest import small_clip
+
+
+def trained(clip: FrozenCLIP, **layout: object) -> ContextPrompts:
+    prompts = ContextPrompts(clip, **layout)  # type: ignore[arg-type]
+    prompts.steps += 7
+    return prompts
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+@pytest.mark.parametrize("position", ["front", "middle", "end"])
+def test_saved_prompts_come_back_exactly(
+    clip: FrozenCLIP, tmp_path: Path, class_specific: bool, position: str
+) -> None:
+    pairs = ["quality", ["Ünïcode photo.", '"Quoted" photo.']]
+    prompts = trained(clip, pairs=pairs, position=position, class_specific=class_specific)
+    path = save_prompts(tmp_path / "a.safetensors", prompts, clip, recipe="test")
+    again = load_prompts(path, clip)
+    assert again.pairs == prompts.pairs
+    assert int(again.steps) == 7
+    with torch.no_grad():
+        assert torch.equal(again(clip), prompts(clip))
+
+
+def test_metadata_says_what_the_prompts_belong_to(clip: FrozenCLIP, tmp_path: Path) -> None:
+    path = save_prompts(
+        tmp_path / "a.safetensors", trained(clip), clip, recipe="r", metrics={"val/SRCC": 0.5}
+    )
+    tensors, facts = read_prompts(path)
+    assert tensors["ctx"].shape == (16, clip.width)
+    assert facts["backbone"] == clip.name
+    assert facts["weights_sha256"] == clip.fingerprint
+    assert facts["metrics"] == {"val/SRCC": 0.5}
+    assert facts["pairs"] == [["Good photo.", "Bad photo."]]
+    assert facts["position"] == "middle"
+    assert facts["version"] == __version__
+    assert facts["licence"] is None  # not stated, and said so
+    save_prompts(path, trained(clip), clip, licence="CC-BY-4.0")
+    assert read_prompts(path)[1]["licence"] == "CC-BY-4.0"
+
+
+def test_a_file_that_begins_like_a_pickle_is_read(clip: FrozenCLIP, tmp_path: Path) -> None:
+    # safetensors begin with the length of the header, the lowest byte of which may be any.
+    path = tmp_path / "a.safetensors"
+    for padding in range(0, 2048, 8):
+        save_prompts(path, trained(clip), clip, padding="x" * padding)
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        raise AssertionError("no such length")
+    assert load_prompts(path, clip).learned
+
+
+def test_untrained_prompts_are_not_written(clip: FrozenCLIP, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="untrained"):
+        save_prompts(tmp_path / "a.safetensors", ContextPrompts(clip), clip)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_weights_and_other_positional_embedding_are_refused(
+    clip: FrozenCLIP, tmp_path: Path
+) -> None:
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
+    with pytest.raises(ValueError, match=r"learned on small-resnet-0 .* is small-resnet-1"):
+        load_prompts(path, small_clip(seed=1))
+    with pytest.raises(ValueError, match=r"pos_embedding=False, but the backbone has .*=True"):
+        load_prompts(path, small_clip(pos_embedding=True))
+
+
+def test_missing_damaged_and_foreign_files_are_named(clip: FrozenCLIP, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"b\.safetensors: no such prompt file"):
+        load_prompts(tmp_path / "b.safetensors", clip)
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"a\.safetensors: not a readable safetensors file"):
+        load_prompts(path, clip)
+    save_file({"weight": torch.zeros(1)}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match=r"c\.safetensors: not a prompt file"):
+        load_prompts(tmp_path / "c.safetensors", clip)

@@ -1,0 +1,383 @@
+"""The report: its numbers are those of the tables, nothing is fetched, and a browser shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from clipiqa_plus.commands.main import main
+from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
+from clipiqa_plus.evaluation.results import (
+    Evaluated,
+    load_table,
+    printable,
+    save,
+    save_training,
+    start_record,
+)
+from clipiqa_plus.report.page import PAGE_BYTES, write_report
+from clipiqa_plus.report.tables import summary
+from tests.evaluation.test_comparison import SOURCES, scored
+
+CHARTS = 2 * len(SOURCES) + 1 + 2  # scatter and residuals, calibration, the way to "a" twice
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: tags with attributes, table cells, text of scripts by id."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._cell = False
+        self._script: str | None = None
+        self.feed(path.read_text())
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self._cell = True
+        elif tag == "script":
+            self._script = found.get("id") or f"script {len(self.scripts)}"
+            self.scripts[self._script] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+        elif tag == "script":
+            self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script:
+            self.scripts[self._script] += data
+            return
+        self.text += data
+        if self._cell:
+            self.tables[-1][-1][-1] += data
+
+
+def jpeg(seed: int) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG")
+    return file.getvalue()
+
+
+def between(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores on the way from zero-shot to source "a", as if scores themselves were mixed."""
+    parts = []
+    for weight in (0.0, 0.5, 1.0):
+        mixed = (1 - weight) * scores["zero_shot"] + weight * scores["a"]
+        place = {"source": "a", "target": scores["target"], "weight": weight}
+        parts.append(pd.DataFrame({**place, "id": scores["id"], "score": mixed}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def about(scores: pd.DataFrame, sources: list[str]) -> dict[str, object]:
+    source = {
+        "backbone": "RN50",
+        "weights_sha256": "a1" * 32,
+        "pos_embedding": False,
+        "precision": "fp32",
+        "pairs": [["Good photo.", "Bad photo."]],
+        "file_sha256": None,
+    }
+    pair = {"index": ["Good photo. / Bad photo."], "columns": [0.0, 1.0], "data": [[0.9, 0.8]]}
+    inside = {
+        "nearest_words": {"c1": [["<i>", 0.25]]},
+        "text_cosines": [["Good photo.", 0.5]],
+        "pair_cosines": pair,
+    }
+    return {
+        "dataset": "Mine",
+        "part": "test",
+        "pictures": len(scores),
+        "skipped": {},
+        "split": "official",
+        "split_sha256": "b2" * 32,
+        "mos_range": [1, 5],
+        "resize": None,
+        "sources": dict.fromkeys(sources, source) | {"a": {**source, **inside}},
+    }
+
+
+def evaluation(
+    folder: Path,
+    scores: pd.DataFrame,
+    sources: list[str] = SOURCES,
+    names: tuple[str, ...] = ("mine",),
+    resamples: int = 300,
+) -> Path:
+    tables, record = NOTHING, start_record(["--data", "my recipe.yaml"])
+    thumbnails = pd.DataFrame({"id": range(5), "jpeg": [jpeg(i) for i in range(5)]})
+    for name in names:
+        tables = tables.add(name, compare_sources(scores, sources, resamples=resamples))
+        way = between(scores) if "zero_shot" in sources else between(scores)[:0]
+        found = Evaluated(scores, way, thumbnails, about(scores, sources))
+        save(folder, name, tables, found, record)
+    return folder
+
+
+def pictures(n: int = 120, **options: int) -> pd.DataFrame:
+    scores = scored(n, **options)
+    scores["image"] = [f"</script><b>{i}</b> & co.png" for i in range(n)]
+    scores["distortion"] = ["blur" if i % 2 else "noise" for i in range(n)]
+    return scores
+
+
+def log_training(run: Path) -> None:
+    logs = run / "logs/version_0"
+    logs.mkdir(parents=True)
+    lines = ["step,epoch,train/loss,val/SRCC,lr-SGD", "0,0,0.5,,0.1", "1,0,,0.6,", "2,1,0.25,,"]
+    (logs / "metrics.csv").write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = evaluation(tmp_path_factory.mktemp("evaluation"), pictures())
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page(folder / "report.html")
+
+
+def shared_out(table: pd.DataFrame) -> pd.DataFrame:
+    """As the page shows it: what all rows share stands above the table."""
+    return printable(table).drop(
+        columns=["data", "target", "against", "resampled", "n"], errors="ignore"
+    )
+
+
+def test_tables_show_the_saved_numbers(folder: Path, page: Page) -> None:
+    results, differences = (load_table(folder / f"{n}.json") for n in ("results", "differences"))
+    shown = shared_out(results)
+    header, *rows = page.tables[0]
+    at = [header.index(name.replace("_", " ")) for name in shown.columns]
+    assert [[row[i] for i in at] for row in rows] == shown.to_numpy().tolist()
+    shown = shared_out(differences)
+    names = [name.replace("_", " ") for name in shown.columns]
+    assert page.tables[1] == [names, *shown.to_numpy().tolist()]
+    assert "data: mine, target: mos, resampled: 30 contents, n: 120" in page.text
+
+
+def test_only_a_significant_difference_is_marked(folder: Path, page: Page) -> None:
+    differences = load_table(folder / "differences.json")
+    assert (differences["p_holm"] < 0.05).tolist() == [True, False]  # else the test shows nothing
+    header, *rows = page.tables[0]
+    marks = [row[header.index("significant")] for row in rows]
+    assert marks == ["", "▲ better than zero_shot", ""]
+    sentences = summary(load_table(folder / "results.json"), differences)
+    assert "a ranks better than zero_shot: SRCC +" in sentences[0][0]
+    assert "b does not differ significantly from zero_shot" in sentences[1][0]
+    assert [verdict for _, verdict in sentences] == ["better", ""]
+    assert all(sentence in page.text for sentence, _ in sentences)
+    worse = differences.assign(dSRCC=-0.3, p_holm=0.001)
+    assert "ranks worse than" in summary(load_table(folder / "results.json"), worse)[0][0]
+
+
+def test_points_and_breakdown_are_those_of_the_scores(folder: Path, page: Page) -> None:
+    scores = pd.read_parquet(folder / "mine/scores.parquet")
+    points = pd.DataFrame(json.loads(page.scripts["points"])["mine/mos"]["columns"])
+    np.testing.assert_allclose(points["s1"], scores["a"], atol=5e-5)  # rounded to 4 digits
+    np.testing.assert_allclose(points["MOS"], scores["mos"], atol=5e-5)
+    assert points["image"].tolist() == scores["image"].tolist()
+    blur = scores[scores["distortion"] == "blur"]
+    expected = f"{blur['a'].corr(blur['mos'], method='spearman'):.3f}"
+    assert page.tables[2][1][:2] == ["blur", "60"]
+    assert page.tables[2][1][3] == expected
+
+
+def test_nothing_is_fetched_and_names_are_only_text(page: Page) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "b")
+        for name in ("src", "href", "srcset"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
+    policy = next(a for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in str(policy["content"])
+    assert "http" not in str(policy["content"])
+
+
+def test_pictures_and_charts_say_what_they_show(page: Page) -> None:
+    images = [a for t, a in page.tags if t == "img"]
+    assert all("MOS" in str(a["alt"]) for a in images)
+    charts = [a for t, a in page.tags if a.get("class") == "chart"]
+    assert len(charts) == CHARTS
+    assert all("SRCC" in str(a["aria-label"]) for a in charts[: len(SOURCES)])
+    assert "my recipe.yaml" in page.text
+    assert page.tables[-1][1] == ["c1", "<i> (0.250)"]
+    assert "Good photo. 0.500." in page.text
+    assert "Good photo. / Bad photo.: 0.900 at 0.0, 0.800 at 1.0." in page.text
+    assert "b2" * 32 in page.text
+
+
+def test_data_sets_and_targets_are_seen_together(tmp_path: Path) -> None:
+    one = pictures(60)
+    targets = [
+        one.assign(target=t, mos=one["mos"].to_numpy()[::s])
+        for t, s in zip("uvw", (1, -1, 1), strict=True)
+    ]
+    scores = pd.concat(targets, ignore_index=True)
+    page = Page(write_report(evaluation(tmp_path, scores, names=("mine", "yours"), resamples=20)))
+    results = load_table(tmp_path / "results.json")
+    charts = [str(a["aria-label"]) for _, a in page.tags if a.get("class") == "chart"]
+    (heat,) = [alt for alt in charts if alt.startswith("SRCC. zero_shot: mine: u ")]
+    spokes = [alt for alt in charts if alt.startswith("SRCC of each target")]
+    assert len(spokes) == 2
+    for row in results.itertuples():
+        assert f"{row.data}: {row.target} {row.SRCC:.3f}" in heat
+        assert f"{row.target} {row.SRCC:.3f}" in spokes[row.data == "yours"]
+
+
+def test_training_beside_a_prompt_file_is_drawn(tmp_path: Path) -> None:
+    log_training(tmp_path / "run")
+    folder = evaluation(tmp_path / "out", pictures(40))
+    assert "No log of a training run" in Page(write_report(folder)).text
+    save_training(folder, ["zero_shot", str(tmp_path / "run/prompts.safetensors")])
+    charts = [str(a.get("aria-label")) for _, a in Page(write_report(folder)).tags]
+    assert any(
+        "train/loss in training" in c and "0.500 at first, 0.250 at last" in c for c in charts
+    )
+
+
+def test_page_goes_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "far/away.html"
+    assert write_report(folder, page) == page
+    assert page.read_bytes() == (folder / "report.html").read_bytes()
+
+
+def test_command_makes_it_again_without_a_model(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = (folder / "report.html").read_bytes()
+    assert main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert (folder / "report.html").read_bytes() == before
+    assert main(["report", str(tmp_path)]) == 1
+    assert "no such table" in capsys.readouterr().err
+
+
+def test_two_thousand_pictures_stay_below_ten_megabytes(tmp_path: Path) -> None:
+    evaluation(tmp_path, pictures(2000, contents=100))
+    big = pd.DataFrame({"id": range(2000), "jpeg": [bytes(4000)] * 2000})  # 10.7 MB in base64
+    big.to_parquet(tmp_path / "mine/thumbnails.parquet")
+    page = write_report(tmp_path)
+    assert page.stat().st_size <= PAGE_BYTES < 10e6
+    kept = json.loads(Page(page).scripts["thumbnails"])["mine"]
+    assert list(kept)[:2] == ["0", "1"]
+    assert 1000 < len(kept) < 2000
+    assert page.stat().st_size > PAGE_BYTES - 20_000  # another one would not fit
+
+
+@pytest.mark.parametrize("case", ["two pictures", "constant scores", "one source", "bare"])
+def test_what_has_no_answer_is_said(tmp_path: Path, case: str) -> None:
+    scores = pictures(2 if case == "two pictures" else 40, contents=2)
+    if case == "constant scores":
+        scores["a"] = 0.5
+    if case == "bare":
+        scores = scores.drop(columns=["content", "distortion"])
+    sources = ["a"] if case == "one source" else ["zero_shot", "a"]
+    evaluation(tmp_path, scores, sources)
+    if case == "bare":
+        (tmp_path / "mine/thumbnails.parquet").unlink()
+    page = Page(write_report(tmp_path))
+    says = {
+        "two pictures": "2 pictures: no correlation",
+        "constant scores": "constant scores of a: no correlation",
+        "one source": "On mine (mos), a has SRCC",
+        "bare": "contents unknown: resampled by picture",
+    }
+    assert says[case] in page.text
+    assert "nan" not in page.text.lower()
+
+
+def launch(driver: object) -> object:
+    """Debian's Chromium, else Playwright's own."""
+    installed = shutil.which("chromium") or shutil.which("chromium-browser")
+    options = ["--no-sandbox", "--disable-background-networking"]
+    try:
+        return driver.chromium.launch(executable_path=installed, args=options)  # type: ignore[attr-defined]
+    except Exception as error:
+        if installed is None and "Executable doesn't exist" in str(error):
+            pytest.skip("no browser: apt install chromium, or playwright install chromium")
+        raise
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    log_training(tmp_path / "run")
+    scores = pictures()
+    scores["distortion"] = [f"blur_{i % 3}" for i in range(len(scores))]
+    folder = evaluation(tmp_path / "out", scores, names=("mine", "yours"))
+    save_training(folder, [str(tmp_path / "run/prompts.safetensors")])
+    page = write_report(folder)
+    with playwright.sync_playwright() as driver:
+        browser = launch(driver)
+        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        said: list[str] = []
+        asked: list[str] = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.as_uri())
+        charts = tab.locator(".chart")
+        # The heat map, those of each data set with its radar, two of training.
+        assert charts.count() == 1 + 2 * (CHARTS + 1) + 2
+        for chart in charts.all():
+            chart.scroll_into_view_if_needed()
+            chart.locator("svg").wait_for()
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        ink = tab.locator(".chart svg .role-axis-label text").first
+        colours = [
+            ink.evaluate("e => getComputedStyle(e).fill"),
+            tab.evaluate("getComputedStyle(document.body).color"),
+        ]
+
+        tab.locator("[aria-label^='Score against MOS'] .mark-symbol path").first.hover(force=True)
+        tip = tab.locator("#vg-tooltip-element.visible")
+        tip.wait_for()
+        assert "co.png" in tip.inner_text()
+        assert "score: " in tip.inner_text()
+        assert tip.locator("img").get_attribute("src").startswith("data:image/jpeg")
+        tab.mouse.move(0, 0)
+        tip.wait_for(state="detached")
+        tab.locator("[aria-label^='Calibration'] .mark-symbol path").first.hover(force=True)
+        tip.wait_for()
+        assert "mean score: " in tip.inner_text()
+        assert tab.locator("img[data-picture]:not([hidden])").count() > 0
+
+        table = tab.locator("table").first
+        button = table.get_by_role("button", name="SRCC", exact=True)
+        column = table.locator("thead button").all_inner_texts().index("SRCC") + 1
+        values = table.locator(f"tbody tr td:nth-child({column})")
+        button.focus()
+        tab.keyboard.press("Enter")
+        rising = [float(text.split()[0]) for text in values.all_inner_texts()]
+        tab.keyboard.press("Enter")
+        falling = [float(text.split()[0]) for text in values.all_inner_texts()]
+        browser.close()
+    assert colours[0] == colours[1]
+    assert rising == sorted(rising)
+    assert falling == sorted(rising, reverse=True)
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]

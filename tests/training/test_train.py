@@ -1,0 +1,249 @@
+"""train.py from the command line: a run and its folder, resuming, loggers, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import train
+from clipiqa_plus.clip.weights import random_clip
+from clipiqa_plus.prompts.files import read_prompts
+from tests.conftest import SMALL_RESNET
+from tests.support.wandb_files import wandb_artifacts
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(random_clip(SMALL_RESNET, 0).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, weights: Path, make_picture: Callable[..., Path]) -> Path:
+    """A recipe over 15 small pictures, and a working folder for its runs."""
+    for i in range(15):
+        make_picture(tmp_path / f"{i}.png", seed=i)
+    rng = np.random.default_rng(0)
+    pd.DataFrame(
+        {
+            "image": [f"{i}.png" for i in range(15)],
+            "mos": rng.uniform(0, 100, 15).round(2),
+            "split": ["train"] * 6 + ["val"] * 5 + ["test"] * 4,
+        }
+    ).to_csv(tmp_path / "scores.csv", index=False)
+    content = {
+        "model": {
+            "backbone": str(weights),
+            "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}},
+        },
+        "data": {
+            "class_path": "clipiqa_plus.data.TableData",
+            "init_args": {
+                "table": str(tmp_path / "scores.csv"),
+                "mos_range": [0, 100],
+                "batch_size": 2,
+                "num_workers": 0,
+                "train_views": {"class_path": "clipiqa_plus.data.FlipViews"},
+            },
+        },
+        "trainer": {"max_epochs": 4, "accelerator": "cpu", "enable_progress_bar": False},
+        "checkpoint": {"monitor": "val/SRCC", "mode": "max"},
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(recipe: Path, *options: str) -> train.TrainCLI:
+    folder = recipe.parent / "run"
+    return train.main([f"--config={recipe}", f"--run={folder}", *options])
+
+
+def test_a_run_leaves_everything_behind(recipe: Path) -> None:
+    run(recipe, "--licence=CC-BY-4.0")
+    folder = recipe.parent / "run"
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["recipe"] == "tiny"
+    assert facts["seed"] == 0
+    assert facts["samples"] == {"train": 6, "val": 5, "test": 4}
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"val/SRCC", "val/PLCC", "test/SRCC", "test/PLCC", "train/loss"} <= set(metrics)
+    tensors, described = read_prompts(folder / "prompts.safetensors")
+    assert tensors["ctx"].shape == (16, 32)
+    assert described["steps"] == 12
+    assert described["split_sha256"] == facts["split_sha256"]
+    assert described["metrics"] == metrics
+    assert described["licence"] == "CC-BY-4.0"
+    named = {"backbone", "weights_sha256", "pairs", "position", "recipe", "dataset", "version"}
+    assert all(described[name] for name in named)
+    logged = pd.read_csv(folder / "logs/version_0/metrics.csv")
+    assert logged["val/SRCC"].notna().sum() == 4
+    checkpoint = folder / "checkpoints/last.ckpt"
+    assert checkpoint.stat().st_size < 200_000
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 12
+
+
+def test_last_checkpoint_is_the_last_whatever_is_monitored(recipe: Path) -> None:
+    # The number of the epoch is best, as "min", after the first one.
+    run(recipe, "--checkpoint.monitor=epoch", "--checkpoint.mode=min")
+    folder = recipe.parent / "run/checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["epoch=0.ckpt", "last.ckpt"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 3
+
+
+def test_recipe_without_a_monitor_keeps_the_last(recipe: Path) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    del content["checkpoint"]
+    recipe.write_text(yaml.safe_dump(content))
+    run(recipe)
+    path = recipe.parent / "run/checkpoints/last.ckpt"
+    assert torch.load(path, weights_only=True)["epoch"] == 3
+
+
+def test_the_resolved_config_runs_again_to_the_same_prompts(recipe: Path) -> None:
+    run(recipe)
+    folder = recipe.parent / "run"
+    train.main([f"--config={folder / 'config.yaml'}", f"--run={recipe.parent / 'again'}"])
+    first, _ = read_prompts(folder / "prompts.safetensors")
+    again, _ = read_prompts(recipe.parent / "again/prompts.safetensors")
+    assert torch.equal(first["ctx"], again["ctx"])
+
+
+def test_seed_changes_the_start_and_the_order(recipe: Path) -> None:
+    first = run(recipe).model.prompts.ctx
+    other = run(recipe, "--seed_everything=1", "--overwrite=true").model.prompts.ctx
+    assert not torch.equal(first, other)
+
+
+def test_killed_run_resumes_to_the_same_end(recipe: Path) -> None:
+    whole = run(recipe).model.prompts.ctx.detach().clone()
+    folder = recipe.parent / "killed"
+    code = (
+        "import os, train\n"
+        "from clipiqa_plus.module import CLIPIQAPlus\n"
+        "CLIPIQAPlus.on_train_epoch_start = lambda self: "
+        "self.trainer.current_epoch == 2 and os.kill(os.getpid(), 9)\n"
+        f"train.main(['--config={recipe}', '--run={folder}'])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert killed.returncode == -9, killed.stderr.decode()
+    assert not (folder / "prompts.safetensors").exists()
+    resumed = train.main([f"--config={recipe}", f"--run={folder}", "--ckpt_path=last"])
+    assert torch.equal(resumed.model.prompts.ctx, whole)
+    assert (folder / "logs/version_0").is_dir()
+    assert (folder / "logs/version_1").is_dir()
+
+
+def test_two_runs_are_never_mixed(recipe: Path) -> None:
+    folder = recipe.parent / "run"
+    run(recipe, "--trainer.max_epochs=1")
+    with pytest.raises(FileExistsError, match=r"holds a run: .*--ckpt_path last.*--overwrite"):
+        run(recipe)
+    run(recipe, "--trainer.max_epochs=1", "--overwrite=true")
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        train.main([f"--config={recipe}", f"--run={folder}2", "--ckpt_path=last"])
+    (recipe.parent / "other").mkdir()
+    (recipe.parent / "other/thesis.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="files of something else"):
+        train.main([f"--config={recipe}", f"--run={recipe.parent / 'other'}", "--overwrite=true"])
+    assert (recipe.parent / "other/thesis.tex").read_text() == "precious"
+
+
+def test_a_run_that_failed_before_it_began_may_be_tried_again(recipe: Path) -> None:
+    table = recipe.parent / "scores.csv"
+    hidden = table.rename(table.with_suffix(".away"))
+    with pytest.raises(FileNotFoundError, match=r"scores\.csv"):
+        run(recipe)
+    assert (recipe.parent / "run").is_dir()
+    hidden.rename(table)
+    run(recipe, "--trainer.max_epochs=1")
+    assert (recipe.parent / "run/prompts.safetensors").is_file()
+
+
+def test_zero_shot_switch_trains_nothing_and_tests_the_words(recipe: Path) -> None:
+    cli = run(recipe, "--model.prompts.mode=zero_shot")
+    assert cli.model.is_zero_shot
+    folder = recipe.parent / "run"
+    assert "test/SRCC" in json.loads((folder / "metrics.json").read_text())
+    assert not (folder / "prompts.safetensors").exists()
+    assert not (folder / "checkpoints").exists()
+
+
+def test_wandb_offline_by_one_flag(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(recipe.parent / "data"))
+    cli = run(recipe, "--wandb=clipiqa-test", "--trainer.max_epochs=1")
+    folder = recipe.parent / "run"
+    cli.trainer.loggers[1].experiment.finish()
+    (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    prompts = [a for a in wandb_artifacts(log) if a.type == "prompts"]
+    assert [e.path for e in prompts[-1].manifest.contents] == ["prompts.safetensors"]
+    size = (folder / "prompts.safetensors").stat().st_size
+    assert prompts[-1].manifest.contents[0].size == size
+    assert (folder / "logs/version_0/metrics.csv").is_file()
+
+
+def test_tensorboard_logger(recipe: Path) -> None:
+    folder = recipe.parent / "run"
+    run(
+        recipe,
+        "--trainer.max_epochs=1",
+        "--trainer.logger=lightning.pytorch.loggers.TensorBoardLogger",
+        f"--trainer.logger.save_dir={folder}",
+    )
+    assert list(folder.rglob("events.out.tfevents.*"))
+
+
+def test_unknown_backbone_is_one_clear_error(recipe: Path) -> None:
+    with pytest.raises(ValueError, match="RN5O"):
+        run(recipe, "--model.backbone=RN5O")
+
+
+def test_mendable_errors_are_one_message(recipe: Path) -> None:
+    command = [sys.executable, "train.py", f"--config={recipe}", "--model.backbone=none.pt"]
+    environment = {k: v for k, v in os.environ.items() if k != "CLIPIQA_TRACEBACK"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "train.py: none.pt: no such weights file" in done.stderr
+    assert "Traceback" not in done.stderr
+    shown = environment | {"CLIPIQA_TRACEBACK": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=shown, capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_train_and_validate_as_one(recipe: Path, processes: int) -> None:
+    """DDP over gloo: 4 test pictures in batches of 2, 5 validation pictures, do not divide."""
+    folder = recipe.parent / "ddp"
+    command = [sys.executable, "train.py", f"--config={recipe}", f"--run={folder}"]
+    command += [f"--trainer.devices={processes}", "--trainer.strategy=ddp"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["world_size"] == processes
+    distributed = json.loads((folder / "metrics.json").read_text())
+    # One process validates the prompts that several processes learned.
+    alone = run(
+        recipe, f"--model.prompts.file={folder / 'prompts.safetensors'}", "--trainer.max_epochs=0"
+    )
+    (validated,) = alone.trainer.validate(alone.model, alone.datamodule, verbose=False)
+    for name in ("val/SRCC", "val/PLCC"):
+        # Logged values are float32, and the features are of other batch compositions.
+        assert validated[name] == pytest.approx(distributed[name], abs=1e-5)
