@@ -115,7 +115,7 @@ def test_features_are_compared_with_fresh_ones(
     data = DemoIQA(num_workers=0)
     data.setup()
     FeatureCache(str(folder)).tables(FrozenCLIP.from_name("demo"), data, ["test"])
-    recipe = str(Path(__file__).parents[1] / "configs/demo.yaml")
+    recipe = str(Path(__file__).parents[2] / "configs/demo.yaml")
     command = ["features", "verify", "--dir", str(folder), "--recipe", recipe, "--samples", "5"]
     assert main(command) == 0
     assert "5 features encoded anew" in capsys.readouterr().out

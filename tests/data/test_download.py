@@ -169,7 +169,7 @@ def test_two_processes_download_once(mirror: Mirror, target: Path) -> None:
         "download([sys.argv[1]], sys.argv[2], pathlib.Path(sys.argv[3]))"
     )
     command = [sys.executable, "-c", code, mirror.url(), SHA256, str(target)]
-    root = Path(module.__file__).parents[1]
+    root = Path(module.__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     processes = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]

@@ -19,7 +19,7 @@ from clipiqa_plus.prompts.files import read_prompts
 from clipiqa_plus.prompts.sources import PAIRS
 from tests.support.benchmark_files import write_csv, write_sheets
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 N = 30
 
 

@@ -14,7 +14,7 @@ from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.training.recipes import data_of, expand, read_recipe
 from tests.data.test_base import Tiny
 
-FOLDER = Path(__file__).parents[1] / "configs"
+FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(p for p in FOLDER.rglob("*.yaml") if p.name != "benchmarks.yaml")
 
 

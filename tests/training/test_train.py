@@ -22,7 +22,7 @@ from clipiqa_plus.prompts.files import read_prompts
 from tests.conftest import SMALL_RESNET
 from tests.support.wandb_files import wandb_artifacts
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
