@@ -28,6 +28,7 @@ from clipiqa_plus.clip.architectures import (
     random_clip,
     unknown_name,
 )
+from clipiqa_plus.clip.torchscript import read_torchscript
 from clipiqa_plus.data.download import download, sha256_of
 
 if TYPE_CHECKING:
@@ -187,12 +188,8 @@ def _read(path: Path) -> tuple[Any, dict[str, str]]:
         if kind == "safetensors":
             with safe_open(path, "pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        with warnings.catch_warnings():
-            # torch advises its own users against its archives; OpenAI's files are such archives.
-            warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-            if kind == "jit":
-                return torch.jit.load(path, map_location="cpu").state_dict(), {}
+        if kind == "jit":
+            return read_torchscript(path), {}
         return torch.load(path, map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError as error:
         raise ValueError(
