@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from clipiqa_plus.data.download import sha256_of
 from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.inference.presets import Preset, find_preset
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
-from clipiqa_plus.prompts.files import find_prompts, read_prompts, written_by_torch
+from clipiqa_plus.prompts.files import HUB, find_prompts, read_prompts, written_by_torch
 from clipiqa_plus.prompts.importers import keeps_position
 from clipiqa_plus.prompts.sources import PAIRS
 from clipiqa_plus.scoring import pair_probability
@@ -28,6 +29,9 @@ Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
 # Pictures that are decoded and encoded at once: bounds the memory of a long list.
 _CHUNK = 16
+
+# Scorers that `score` keeps, each with its image tower: 150 MB for RN50.
+_KEPT = 2
 
 
 class Scorer(nn.Module):
@@ -187,7 +191,9 @@ def score(
     backbone: str | None = None,
     device: str | None = None,
 ) -> Any:
-    """Score pictures by a preset, which is loaded once.
+    """Score pictures by a preset, which is loaded at the first call.
+
+    The last two scorers stay in memory; one whose files have changed is loaded again.
 
     Args:
         pictures: See :meth:`Scorer.forward`.
@@ -204,7 +210,11 @@ def score(
         FileNotFoundError: See :func:`load` and :meth:`Scorer.forward`.
         ValueError: See :func:`load` and :meth:`Scorer.forward`.
     """
-    scorer = _loaded(preset, None if prompts is None else fspath(prompts), backbone, device)
+    if prompts is not None and not fspath(prompts).startswith(HUB):
+        prompts = find_prompts(prompts)
+    source = None if prompts is None else fspath(prompts)
+    files = _identity(source), _identity(backbone)
+    scorer = _loaded(preset, source, backbone, device, files)
     rows = scorer(pictures).tolist()
     if len(scorer.names) > 1:
         results = [dict(zip(scorer.names, row, strict=True)) for row in rows]
@@ -214,9 +224,19 @@ def score(
     return results if is_batch or isinstance(pictures, list | tuple) else results[0]
 
 
-@cache
-def _loaded(preset: str, prompts: str | None, backbone: str | None, device: str | None) -> Scorer:
-    return load(preset, prompts, backbone, device)
+@lru_cache(_KEPT)
+def _loaded(
+    preset: str, prompts: str | None, backbone: str | None, device: str | None, files: object
+) -> Scorer:
+    return load(preset, prompts, backbone, device, image_only=True)
+
+
+def _identity(file: str | None) -> tuple[Any, ...] | None:
+    """Return what changes when a file does; None if there is no such file."""
+    if file is None or not os.path.isfile(file):
+        return None
+    facts = os.stat(file)
+    return os.path.realpath(file), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _facts(

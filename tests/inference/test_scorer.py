@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +20,8 @@ from torch import Tensor
 import clipiqa_plus as ciq
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import ARCHITECTURES, import_clip, random_clip
+from clipiqa_plus.inference import scorer as scorer_module
+from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts
 from tests.conftest import SMALL_RESNET, small_clip
@@ -248,6 +252,48 @@ def test_score_is_a_number_for_a_picture_and_a_list_for_several(
     named = ciq.score(path, "clipiqa-attributes", backbone="demo")
     assert list(named) == list(PAIRS)
     assert named["quality"] == pytest.approx(one, abs=1e-6)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Scorer]]:
+    """The scorers that are loaded during a test."""
+    loaded: list[weakref.ref[Scorer]] = []
+    load = scorer_module.load
+
+    def record(*given: Any, **options: Any) -> Scorer:
+        scorer = load(*given, **options)
+        loaded.append(weakref.ref(scorer))
+        return scorer
+
+    monkeypatch.setattr(scorer_module, "load", record)
+    scorer_module._loaded.cache_clear()
+    return loaded
+
+
+def test_score_loads_once_and_again_when_a_file_has_changed(
+    tmp_path: Path, make_picture: Callable[..., Path], loads: list[weakref.ref[Scorer]]
+) -> None:
+    picture, weights = make_picture(tmp_path / "a.png"), tmp_path / "clip.pt"
+    torch.save(random_clip(SMALL_RESNET, 0).state_dict(), weights)
+    first = [ciq.score(picture, backbone=str(weights)) for _ in range(3)]
+    assert len(loads) == 1
+    torch.save(random_clip(SMALL_RESNET, 1).state_dict(), weights)
+    again = ciq.score(picture, backbone=str(weights))
+    assert len(loads) == 2
+    assert first == [first[0]] * 3
+    assert again != first[0]
+    assert again == pytest.approx(float(ciq.load(backbone=str(weights))(picture)), abs=1e-6)
+
+
+def test_score_keeps_two_scorers(
+    tmp_path: Path, make_picture: Callable[..., Path], loads: list[weakref.ref[Scorer]]
+) -> None:
+    picture = make_picture(tmp_path / "a.png")
+    presets = ["clipiqa", "clipiqa-pyiqa", "clipiqa-attributes"]
+    for preset in presets:
+        ciq.score(picture, preset, backbone="demo")
+    gc.collect()
+    assert [scorer() is not None for scorer in loads] == [False, True, True]
 
 
 def test_the_package_imports_without_torch() -> None:
