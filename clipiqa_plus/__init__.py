@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from clipiqa_plus.inference.metric import CLIPIQAScore
     from clipiqa_plus.inference.presets import PRESETS
     from clipiqa_plus.inference.scorer import Scorer, load, score
-    from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+    from clipiqa_plus.module import CLIPIQAPlus
+    from clipiqa_plus.prompts.config import PromptConfig
     from clipiqa_plus.prompts.files import load_prompts, save_prompts
     from clipiqa_plus.prompts.importers import export_pyiqa
     from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, ZeroShotPrompts
@@ -48,7 +49,7 @@ _HOMES = {
     "CLIPIQAScore": "inference.metric",
     "ContextPrompts": "prompts.sources",
     "FrozenCLIP": "clip.backbone",
-    "PromptConfig": "module",
+    "PromptConfig": "prompts.config",
     "Scorer": "inference.scorer",
     "ZeroShotPrompts": "prompts.sources",
     "export_pyiqa": "prompts.importers",

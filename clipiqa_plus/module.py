@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 import torch
@@ -20,39 +20,14 @@ from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP, Precision, TextPrecision
 from clipiqa_plus.losses import LOSSES
 from clipiqa_plus.metrics.classes import iqa_metrics
-from clipiqa_plus.prompts.files import check_backbone, load_prompts, read_prompts
-from clipiqa_plus.prompts.sources import (
-    ContextPrompts,
-    Position,
-    PromptSource,
-    ZeroShotPrompts,
-    resolve_pairs,
-)
+from clipiqa_plus.prompts.config import PromptConfig, prompt_source
+from clipiqa_plus.prompts.files import check_backbone, read_prompts
+from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
 
+__all__ = ["CLIPIQAPlus", "PromptConfig", "Reduction", "sgd"]
+
 Reduction = Literal["mean", "regressor", "none"]
-
-
-@dataclass
-class PromptConfig:
-    """What CLIP is asked, and whether that is learned."""
-
-    mode: Literal["learned", "zero_shot"] = "learned"
-    """Learn context tokens (CLIP-IQA+), or ask the fixed words (CLIP-IQA)."""
-    pairs: list[str | list[str]] = field(default_factory=lambda: ["quality"])
-    """Names of built-in antonym pairs, or pairs in words, the high-score prompt first."""
-    n_ctx: int = 16
-    """Number of context tokens."""
-    position: Position = "middle"
-    """Where the words stand among the context tokens."""
-    class_specific: bool = False
-    """Learn a context for each prompt, not one for all."""
-    init: str = "random"
-    """``random``, or words whose embeddings the context tokens start from."""
-    seed: int = 0
-    """Seed of random context tokens."""
-    file: str | None = None
-    """Prompt file to start from; it decides the pairs and the layout."""
 
 
 def sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -117,7 +92,7 @@ class CLIPIQAPlus(LightningModule):
         )
         self.backbone = backbone
         self.config = prompts
-        self.prompts = _prompt_source(prompts, backbone)
+        self.prompts = prompt_source(prompts, backbone)
         self.reduction: Reduction = reduction
         self.loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[loss]
         self.optimizer = optimizer
@@ -354,24 +329,6 @@ class CLIPIQAPlus(LightningModule):
                     f"this checkpoint has {name} {facts.get(name)}, the module has "
                     f"{mine.get(name)}; set it to the former"
                 )
-
-
-def _prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
-    if config.mode == "zero_shot":
-        if config.file:
-            raise ValueError("prompts.file has learned prompts, but prompts.mode is zero_shot")
-        return ZeroShotPrompts(config.pairs)
-    if config.file:
-        return load_prompts(config.file, clip)
-    return ContextPrompts(
-        clip,
-        resolve_pairs(config.pairs),
-        n_ctx=config.n_ctx,
-        position=config.position,
-        class_specific=config.class_specific,
-        init=config.init,
-        seed=config.seed,
-    )
 
 
 def _mean_regressor(n_pairs: int) -> nn.Linear:

@@ -1,0 +1,66 @@
+"""What CLIP is asked, as options of a recipe, and the prompt source they describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.prompts.files import load_prompts
+from clipiqa_plus.prompts.sources import (
+    ContextPrompts,
+    Position,
+    PromptSource,
+    ZeroShotPrompts,
+    resolve_pairs,
+)
+
+
+@dataclass
+class PromptConfig:
+    """What CLIP is asked, and whether that is learned."""
+
+    mode: Literal["learned", "zero_shot"] = "learned"
+    """Learn context tokens (CLIP-IQA+), or ask the fixed words (CLIP-IQA)."""
+    pairs: list[str | list[str]] = field(default_factory=lambda: ["quality"])
+    """Names of built-in antonym pairs, or pairs in words, the high-score prompt first."""
+    n_ctx: int = 16
+    """Number of context tokens."""
+    position: Position = "middle"
+    """Where the words stand among the context tokens."""
+    class_specific: bool = False
+    """Learn a context for each prompt, not one for all."""
+    init: str = "random"
+    """``random``, or words whose embeddings the context tokens start from."""
+    seed: int = 0
+    """Seed of random context tokens."""
+    file: str | None = None
+    """Prompt file to start from; it decides the pairs and the layout."""
+
+
+def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
+    """Return what a configuration describes.
+
+    Args:
+        config: The configuration.
+        clip: The backbone that is asked.
+
+    Raises:
+        ValueError: If the options contradict each other or do not fit the backbone.
+        FileNotFoundError: If there is no such prompt file.
+    """
+    if config.mode == "zero_shot":
+        if config.file:
+            raise ValueError("prompts.file has learned prompts, but prompts.mode is zero_shot")
+        return ZeroShotPrompts(config.pairs)
+    if config.file:
+        return load_prompts(config.file, clip)
+    return ContextPrompts(
+        clip,
+        resolve_pairs(config.pairs),
+        n_ctx=config.n_ctx,
+        position=config.position,
+        class_specific=config.class_specific,
+        init=config.init,
+        seed=config.seed,
+    )
