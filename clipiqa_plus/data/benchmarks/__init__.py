@@ -2,6 +2,7 @@
 
 from clipiqa_plus.data.benchmarks.aesthetic import AVA
 from clipiqa_plus.data.benchmarks.authentic import BID, CID2013, CLIVE, PIQ23, SPAQ, UHDIQA
+from clipiqa_plus.data.benchmarks.biq import BIQ2021
 from clipiqa_plus.data.benchmarks.common import Benchmark
 from clipiqa_plus.data.benchmarks.flive import FLIVE, FLIVEPatches
 from clipiqa_plus.data.benchmarks.generated import AGIQA1K, AGIQA3K, CGIQA6K
@@ -18,6 +19,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
         FLIVE,
         FLIVEPatches,
         BID,
+        BIQ2021,
         CID2013,
         UHDIQA,
         PIQ23,
@@ -40,6 +42,7 @@ __all__ = [
     "AVA",
     "BENCHMARKS",
     "BID",
+    "BIQ2021",
     "CGIQA6K",
     "CID2013",
     "CLIVE",
