@@ -29,7 +29,7 @@ from clipiqa_plus.clip.architectures import (
     unknown_name,
 )
 from clipiqa_plus.clip.torchscript import read_torchscript
-from clipiqa_plus.data.download import download, sha256_of
+from clipiqa_plus.data.fetch.download import download, sha256_of
 
 if TYPE_CHECKING:
     from clip.model import CLIP

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipiqa_plus.clip.backbone import MEAN, STD, encode_normalised
-from clipiqa_plus.data.download import sha256_of
+from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.inference.scorer import Scorer
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.data.download import sha256_of
+from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.inference.presets import Preset, find_preset
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from clipiqa_plus.data.benchmarks.common import Benchmark
+from clipiqa_plus.data.fetch import Archive
 from clipiqa_plus.data.labels import name_parts, read_csv, read_mat, read_sheet, whole_numbers
 
 _PARTS = {"training": "train", "validation": "val", "Train": "train", "Test": "test"}
@@ -151,6 +152,7 @@ class CID2013(Benchmark):
     terms = "free with the notice kept"
     labels = ("CID2013 data - version 12112014.xlsx",)
     nested = ("CID2013",)
+    fetch_from = (Archive("https://zenodo.org/records/2647033/files/CID2013.7z"),)
     obtain = "Get CID2013.7z from https://zenodo.org/records/2647033 and unpack it as it is"
 
     def read_annotations(self) -> pd.DataFrame:
@@ -195,6 +197,10 @@ class UHDIQA(Benchmark):
     labels = ("uhd-iqa-metadata.csv", "uhd-iqa-training-metadata.csv")
     folders = ("training", "validation", "test", "challenge/training", "challenge/validation")
     nested = ("UHD-IQA-database", "UHD-IQA")
+    fetch_from = (
+        Archive("https://datasets.vqa.mmsp-kn.de/archives/UHD-IQA/UHD-IQA-database.zip"),
+        Archive("https://datasets.vqa.mmsp-kn.de/archives/UHD-IQA/uhd-iqa-metadata.zip"),
+    )
     obtain = (
         "Get UHD-IQA-database.zip and uhd-iqa-metadata.zip from "
         "https://database.mmsp-kn.de/uhd-iqa-benchmark-database.html and unpack both into one "

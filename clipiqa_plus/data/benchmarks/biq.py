@@ -7,6 +7,7 @@ from typing import ClassVar
 import pandas as pd
 
 from clipiqa_plus.data.benchmarks.common import Benchmark
+from clipiqa_plus.data.fetch import GitRepository
 from clipiqa_plus.data.labels import read_csv
 from clipiqa_plus.data.splits import random_split
 
@@ -37,6 +38,14 @@ class BIQ2021(Benchmark):
     labels: ClassVar[tuple[str, ...]] = (_LABELS["train"],)
     folders = ("Images",)
     nested = ("BIQ2021", "BIQ2021-main")
+    fetch_from = (
+        GitRepository(
+            "https://github.com/nisarahmedrana/BIQ2021",
+            "62c7b40c036b68ee280626409699aa5c1a37fe57",
+            ("Images", *_LABELS.values()),
+            size=424_000_000,
+        ),
+    )
     obtain = "Get it with: clipiqa data get biq2021"
 
     def read_annotations(self) -> pd.DataFrame:

@@ -14,7 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from clipiqa_plus.data.base import PARTS, FileReader, IQADataModule, Reader, Rows
-from clipiqa_plus.data.download import download
+from clipiqa_plus.data.fetch import Source
+from clipiqa_plus.data.fetch.download import download
 from clipiqa_plus.data.files import Files
 
 
@@ -65,6 +66,9 @@ class Benchmark(IQADataModule):
     """How to get the data set, one sentence."""
     downloads: ClassVar[tuple[LabelDownload, ...]] = ()
     """Label files that :meth:`prepare_data` fetches when they are absent."""
+    fetch_from: ClassVar[tuple[Source, ...]] = ()
+    """Public addresses of the whole data set, for ``clipiqa data get``; none where a form or a
+    licence stands before it."""
     protocol: ClassVar[str] = ""
     """The literature's protocol, a few words."""
     usual_resize: ClassVar[int | tuple[int, int] | None] = None

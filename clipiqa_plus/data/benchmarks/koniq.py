@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from clipiqa_plus.data.benchmarks.common import Benchmark, LabelDownload
+from clipiqa_plus.data.fetch import Archive
 from clipiqa_plus.data.labels import read_csv
 
 _PARTS = {"training": "train", "validation": "val", "test": "test"}
@@ -93,6 +94,10 @@ class KonIQ10k(_KonIQ):
             "d0bd1ad54a60bc36fe172049e46ac76c83554e50ab84acebfd47b82b3e698a0a",
             1_147_194,
         ),
+    )
+    fetch_from = (
+        Archive("https://datasets.vqa.mmsp-kn.de/archives/koniq10k_1024x768.zip"),
+        Archive(downloads[0].url, downloads[0].size, downloads[0].sha256),
     )
 
     def read_annotations(self) -> pd.DataFrame:

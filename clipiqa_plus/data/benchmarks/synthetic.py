@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clipiqa_plus.data.benchmarks.common import Benchmark
+from clipiqa_plus.data.fetch import Archive
 from clipiqa_plus.data.labels import name_parts, read_csv, read_mat, read_sheet, whole_numbers
 
 
@@ -30,6 +31,9 @@ class KADID10k(Benchmark):
     folders = ("images", "distorted_images")
     nested = ("kadid10k",)
     extras = r"I\d\d\.png"
+    fetch_from = (
+        Archive("https://datasets.vqa.mmsp-kn.de/archives/kadid10k.zip", size=3_067_408_471),
+    )
     obtain = (
         "Get kadid10k.zip (3,067,408,471 bytes) from "
         "http://database.mmsp-kn.de/kadid-10k-database.html and unpack it as it is"
@@ -74,6 +78,12 @@ class TID2013(Benchmark):
     editions = (
         ("TID2013.txt", "is a third party's list with lower-cased names"),
         ("TID2013.MOS.csv", "is a third party's list"),
+    )
+    fetch_from = (
+        Archive(
+            "https://www.ponomarenko.info/tid2013/tid2013.rar",
+            md5="2c42bec2407adc49cf4d7858daf8f99b",
+        ),
     )
     obtain = (
         "Get tid2013.rar (MD5 2c42bec2407adc49cf4d7858daf8f99b) from "
@@ -134,6 +144,10 @@ class CSIQ(Benchmark):
     editions = (
         ("csiq_label.txt", "is a community's list, no part of the distribution"),
         ("csiq.beta.txt", "is the workbook's text export with rounded scores"),
+    )
+    fetch_from = (
+        Archive("https://s2.smu.edu/~eclarson/csiq/dst_imgs.zip"),
+        Archive("https://s2.smu.edu/~eclarson/csiq/csiq.DMOS.xlsx"),
     )
     obtain = (
         "Get dst_imgs.zip and csiq.DMOS.xlsx from https://s2.smu.edu/~eclarson/csiq.html; "

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clipiqa_plus.data import download as module
-from clipiqa_plus.data.download import download, sha256_of
+from clipiqa_plus.data.fetch import download as module
+from clipiqa_plus.data.fetch.download import download, sha256_of
 from tests.support.mirror_server import Mirror, serve
 
 CONTENT = random.Random(0).randbytes(200_003)
@@ -165,11 +165,11 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_two_processes_download_once(mirror: Mirror, target: Path) -> None:
     mirror.pause = 2.0  # the second process arrives while the first is half-way
     code = (
-        "import sys, pathlib; from clipiqa_plus.data.download import download; "
+        "import sys, pathlib; from clipiqa_plus.data.fetch.download import download; "
         "download([sys.argv[1]], sys.argv[2], pathlib.Path(sys.argv[3]))"
     )
     command = [sys.executable, "-c", code, mirror.url(), SHA256, str(target)]
-    root = Path(module.__file__).parents[2]
+    root = Path(module.__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
     processes = [subprocess.Popen(command, env=environment) for _ in range(2)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]

@@ -1,0 +1,98 @@
+"""Archives unpacked: nothing lands outside the folder, and what is damaged is an error."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+_BSDTAR = ("bsdtar", "-xf", "{path}", "-C", "{folder}")
+# Programs that unpack what Python's library does not; the first that is installed is taken.
+_PROGRAMS = {
+    ".7z": (("7z", "x", "-y", "-o{folder}", "{path}"), _BSDTAR),
+    ".rar": (("unrar", "x", "-o+", "{path}", "{folder}/"), _BSDTAR),
+}
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is of a kind that :func:`unpack` takes, by its name."""
+    return path.suffix in (".zip", *_PROGRAMS) or _is_tar(path)
+
+
+def unpacked_size(path: Path) -> int:
+    """Return the bytes that a zip needs on disk when unpacked; of other archives, their own.
+
+    Raises:
+        ValueError: If the archive is damaged.
+    """
+    if path.suffix == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return sum(member.file_size for member in archive.infolist())
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path}: damaged archive ({error})") from error
+    return path.stat().st_size
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack a zip, tar, 7z or rar archive.
+
+    Args:
+        path: The archive.
+        folder: Where its files go; made where it is absent. Files of the same name are replaced.
+
+    Raises:
+        ValueError: If the archive is damaged or holds a name that leads out of the folder.
+        FileNotFoundError: If no program for this kind is installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".zip":
+        _unpack_zip(path, folder)
+    elif _is_tar(path):
+        try:
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")  # refuses names that lead out
+        except (tarfile.TarError, EOFError) as error:
+            raise ValueError(f"{path}: damaged archive ({error})") from error
+    else:
+        _unpack_by_program(path, folder)
+
+
+def _unpack_zip(path: Path, folder: Path) -> None:
+    inside = folder.resolve()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            for member in members:
+                target = (inside / member.filename).resolve()
+                if not target.is_relative_to(inside):
+                    raise ValueError(f"{path}: {member.filename!r} leads out of the folder")
+            shown = track(members, f"unpacking {path.name}", console=Console(stderr=True))
+            for member in shown:
+                archive.extract(member, inside)  # compares each member's CRC
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ValueError(f"{path}: damaged archive ({error})") from error
+
+
+def _unpack_by_program(path: Path, folder: Path) -> None:
+    programs = _PROGRAMS[path.suffix]
+    for program in programs:
+        if shutil.which(program[0]):
+            break
+    else:
+        names = " or ".join(program[0] for program in programs)
+        raise FileNotFoundError(f"{path.name} needs {names} to be unpacked; install one of them")
+    command = [part.format(path=path, folder=folder) for part in program]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise ValueError(f"{path}: {program[0]} could not unpack it ({reason})")
+
+
+def _is_tar(path: Path) -> bool:
+    return path.name.endswith((".tar", ".tar.gz", ".tgz"))
