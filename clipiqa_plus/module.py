@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from os import PathLike
 from typing import Any, Literal, cast
 
 import torch
@@ -20,6 +21,7 @@ from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP, Precision, TextPrecision
 from clipiqa_plus.losses import LOSSES
 from clipiqa_plus.metrics.classes import iqa_metrics
+from clipiqa_plus.prompts.checkpoints import FACTS, read_torch
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
 from clipiqa_plus.prompts.files import check_backbone, read_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
@@ -109,16 +111,38 @@ class CLIPIQAPlus(LightningModule):
         self.val_metrics = nn.ModuleList(iqa_metrics("", tolerance) for _ in range(n_scores))
         self.test_metrics = nn.ModuleList(iqa_metrics("", tolerance) for _ in range(n_scores))
         self._text: tuple[tuple[Any, ...], Tensor] | None = None
+        # Context tokens while zero-shot is on; in a tuple, so that they are no part of the module.
+        self._aside: tuple[ContextPrompts, ...] = ()
 
     def zero_shot(self) -> CLIPIQAPlus:
-        """Switch to pure zero-shot, in place: the same antonym pairs in words, nothing learned.
+        """Switch to pure zero-shot, in place: the same antonym pairs in words.
+
+        The context tokens are kept aside; :meth:`learned` switches back to them.
 
         Returns:
             The module itself.
         """
         if self.regressor is not None:
             raise RuntimeError("a regressor is learned; zero-shot takes reduction 'mean' or 'none'")
+        if isinstance(self.prompts, ContextPrompts):
+            self._aside = (self.prompts,)
         self.prompts = ZeroShotPrompts(self.prompts.pairs).to(self.device)
+        return self
+
+    def learned(self) -> CLIPIQAPlus:
+        """Switch back, in place, from :meth:`zero_shot` to the context tokens.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            RuntimeError: If there are none.
+        """
+        if self.is_zero_shot:
+            if not self._aside:
+                raise RuntimeError("no context tokens: this module has always been zero-shot")
+            (self.prompts,) = self._aside
+            self.prompts.to(self.device)
         return self
 
     @property
@@ -312,13 +336,26 @@ class CLIPIQAPlus(LightningModule):
             "version": __version__,
         }
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> CLIPIQAPlus:
+        """Load a module as Lightning does, from a checkpoint of tensors and plain values only.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, or holds Python objects, which could run code.
+        """
+        if isinstance(checkpoint_path, str | PathLike):
+            read_torch(checkpoint_path)
+        loaded = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        return cast(CLIPIQAPlus, loaded)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record the backbone and the layout of the prompts; the CLIP weights stay out."""
-        checkpoint["clipiqa_plus"] = self.facts()
+        checkpoint[FACTS] = self.facts()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another backbone or another layout of prompts."""
-        facts = checkpoint.get("clipiqa_plus")
+        facts = checkpoint.get(FACTS)
         if facts is None:
             raise ValueError("this checkpoint was not written by clipiqa_plus")
         check_backbone(facts, self.backbone, "this checkpoint")

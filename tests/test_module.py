@@ -167,6 +167,12 @@ def test_zero_shot_switch_uses_the_same_module_and_loaders(
     torch.testing.assert_close(fixed, reference.score_features(data.features))
     (metrics,) = trainer(tmp_path).test(model, data, verbose=False)
     assert metrics["test/SRCC"] == pytest.approx(float(srcc(fixed[:, 0], data.mos[:, 0])))
+    assert "prompts.ctx" not in dict(model.named_parameters())
+    assert model.zero_shot().learned() is model  # twice zero-shot loses nothing either
+    assert torch.equal(model.score_features(data.features), learned)
+    assert model.learned() is model
+    with pytest.raises(RuntimeError, match="always been zero-shot"):
+        reference.learned()
 
 
 def test_zero_shot_has_nothing_to_train(clip: FrozenCLIP, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.inference.presets import Preset, find_preset
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
-from clipiqa_plus.prompts.files import HUB, find_prompts, read_prompts, written_by_torch
+from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign, read_prompts
 from clipiqa_plus.prompts.importers import keeps_position
 from clipiqa_plus.prompts.sources import PAIRS
 from clipiqa_plus.scoring import pair_probability
@@ -143,8 +143,8 @@ def load(
 
     Args:
         preset: One of :data:`~clipiqa_plus.inference.presets.PRESETS`.
-        prompts: Prompt file, for presets with learned prompts: ours, pyiqa's or the official
-            code's; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
+        prompts: Prompt file, for presets with learned prompts: ours (or a checkpoint), pyiqa's or
+            the official code's; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
         backbone: In place of the preset's or the prompt file's: a name, the path of a weights
             file, or a FrozenCLIP to share.
         device: Where to compute; None takes the GPU if there is one, or where a FrozenCLIP is.
@@ -252,7 +252,7 @@ def _facts(
     if not preset.learned:
         raise ValueError(f"preset {preset.name} is zero-shot; a prompt file goes with clipiqa+")
     config = PromptConfig(file=fspath(prompts))
-    if written_by_torch(prompts):
+    if is_foreign(prompts):
         return None, keeps_position(prompts), config, "mean"
     facts = read_prompts(prompts)[1]
     return facts["backbone"], facts["pos_embedding"], config, facts.get("reduction", "mean")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.prompts.checkpoints import checkpoint_prompts, is_checkpoint, read_torch
 from clipiqa_plus.prompts.importers import import_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
 
@@ -23,6 +24,9 @@ FORMAT = "clipiqa_plus prompts 1"
 
 PROMPT_FILE = "prompts.safetensors"
 """Name of the prompt file in the folder of a run and in a repository of the Hugging Face Hub."""
+
+LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
+"""Where the folder of a run holds the state after its last epoch."""
 
 HUB = "hf://"
 """Prompts of this beginning are on the Hugging Face Hub: ``hf://user/repo``, ``...@revision``."""
@@ -95,9 +99,9 @@ def find_prompts(source: str | PathLike[str]) -> Path:
     """Return the prompt file that a source names.
 
     Args:
-        source: A file; a folder that holds ``prompts.safetensors``, such as that of a run; or
-            ``hf://user/repo`` or ``hf://user/repo@revision`` on the Hugging Face Hub, fetched
-            into its cache.
+        source: A prompt file or a checkpoint; a folder that holds ``prompts.safetensors``, such as
+            that of a run; or ``hf://user/repo`` or ``hf://user/repo@revision`` on the Hugging
+            Face Hub, fetched into its cache.
 
     Raises:
         FileNotFoundError: If there is none, or it cannot be fetched.
@@ -109,7 +113,13 @@ def find_prompts(source: str | PathLike[str]) -> Path:
         return _fetch(repo, revision or None)
     path = Path(source)
     if path.is_dir():
+        last = path / LAST_CHECKPOINT
         path = path / PROMPT_FILE
+        if last.is_file() and not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such prompt file: the training was cut short. Go on with it "
+                f"(train.py --ckpt_path last), or use the prompts in {last}"
+            )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such prompt file")
     return path
@@ -145,26 +155,33 @@ def import_hub() -> ModuleType:
 
 
 def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a prompt file.
+    """Read a prompt file, or the prompts in a checkpoint of training.
 
     Args:
-        path: What :func:`find_prompts` takes; written by :func:`save_prompts`.
+        path: What :func:`find_prompts` takes; written by :func:`save_prompts` or by training.
 
     Returns:
         Its tensors (``ctx`` and, if learned, ``regressor.*``) and its metadata.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a prompt file of this format.
+        ValueError: If it is neither a prompt file of this format nor a checkpoint.
     """
     path = find_prompts(path)
+    if written_by_torch(path):
+        content = read_torch(path)
+        if not is_checkpoint(content):
+            raise ValueError(
+                f"{path}: not a prompt file or checkpoint of this package; convert prompts of "
+                "pyiqa and of the official code with 'clipiqa prompts import'"
+            )
+        return checkpoint_prompts(content, path)
     try:
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        remedy = "; convert it with 'clipiqa prompts import'" if written_by_torch(path) else ""
-        raise ValueError(f"{path}: not a readable safetensors file ({error}){remedy}") from error
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     if raw.get("format") != FORMAT or "ctx" not in tensors:
         raise ValueError(
             f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
@@ -177,8 +194,9 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     """Rebuild learned prompts on the backbone that they were learned on.
 
     Args:
-        path: What :func:`find_prompts` takes; written by :func:`save_prompts`, or by pyiqa or the
-            official code, see :mod:`clipiqa_plus.prompts.importers`; told apart by content.
+        path: What :func:`find_prompts` takes; written by :func:`save_prompts`, by training (a
+            checkpoint), or by pyiqa or the official code, see
+            :mod:`clipiqa_plus.prompts.importers`; told apart by content.
         clip: The backbone; its weights must be the ones in the file's metadata.
 
     Raises:
@@ -186,7 +204,7 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
         ValueError: If it is no prompt file, or belongs to another backbone.
     """
     path = find_prompts(path)
-    if written_by_torch(path):
+    if is_foreign(path):
         return import_prompts(path, clip)
     tensors, facts = read_prompts(path)
     check_backbone(facts, clip, f"prompt file {path}")
@@ -202,6 +220,11 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
         position=facts["position"],
         class_specific=facts["class_specific"],
     )
+    if tensors["ctx"].shape != prompts.ctx.shape:
+        raise ValueError(
+            f"prompt file {path}: context tokens of shape {list(tensors['ctx'].shape)}, but its "
+            f"metadata describe {list(prompts.ctx.shape)}; the file is damaged"
+        )
     with torch.no_grad():
         prompts.ctx.copy_(tensors["ctx"])
         prompts.steps.fill_(facts["steps"])
@@ -220,6 +243,18 @@ def written_by_torch(path: str | PathLike[str]) -> bool:
     # Today's zip, or a bare pickle. A safetensors file begins with the length of its header, the
     # lowest byte of which may be a pickle's first one.
     return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
+
+
+def is_foreign(path: str | PathLike[str]) -> bool:
+    """Whether a file is one of ``torch.save`` that training did not write.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is damaged or holds Python objects.
+    """
+    return written_by_torch(path) and not is_checkpoint(read_torch(path))
 
 
 def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None:

@@ -15,7 +15,6 @@ pool's positional embedding was kept. The programs that read them fix it: "Good 
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.prompts.checkpoints import read_torch
 from clipiqa_plus.prompts.sources import ContextPrompts
 
 _LEARNER = "prompt_learner."
@@ -50,7 +50,7 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
         ValueError: If the file is of no known format, is damaged, or belongs to another backbone.
     """
     path = Path(path)
-    form, tensors = _recognise(path, _read(path))
+    form, tensors = _recognise(path, read_torch(path))
     ctx = tensors["ctx"].float()
     if clip.pos_embedding != _KEEPS_POSITION[form]:
         raise ValueError(
@@ -90,7 +90,7 @@ def keeps_position(path: str | PathLike[str]) -> bool:
         ValueError: If the file is of no known format or damaged.
     """
     path = Path(path)
-    return _KEEPS_POSITION[_recognise(path, _read(path))[0]]
+    return _KEEPS_POSITION[_recognise(path, read_torch(path))[0]]
 
 
 def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: FrozenCLIP) -> Path:
@@ -132,20 +132,6 @@ def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: Froze
     torch.save(content, unfinished)
     os.replace(unfinished, path)
     return path
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such prompt file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: not a prompt file: damaged, no file of torch.save, or with Python objects "
-            "beside tensors, which are not loaded"
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: damaged or cut short; fetch it again ({error})") from error
 
 
 def _recognise(path: Path, content: Any) -> tuple[str, dict[str, Tensor]]:
