@@ -346,8 +346,7 @@ class CLIPIQAPlus(LightningModule):
         """
         if isinstance(checkpoint_path, str | PathLike):
             read_torch(checkpoint_path)
-        loaded = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        return cast(CLIPIQAPlus, loaded)
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record the backbone and the layout of the prompts; the CLIP weights stay out."""
