@@ -245,21 +245,22 @@ class FrozenCLIP(nn.Module):
         every layer and is computed once.
 
         Args:
-            embeddings: float32 [N, L, W], without positional embedding.
+            embeddings: float32 [N, L, W], without positional embedding; or M sets of prompts
+                [M, N, L, W], which differ in their embeddings alone.
             eot: int64 [N], position of each prompt's end-of-text token.
             shared: Number of leading positions, fewer than any ``eot``, that hold the same tokens
-                in all prompts. Their gradient arrives at the first prompt's embeddings.
+                in the N prompts. Their gradient arrives at the first prompt's embeddings.
 
         Returns:
-            Unit features, float32 [N, D].
+            Unit features, float32 [N, D] or [M, N, D].
 
         Raises:
             ValueError: If a prompt is longer than the model's context.
         """
         self._require_text()
-        if embeddings.shape[1] > self.context_length:
+        if embeddings.shape[-2] > self.context_length:
             raise ValueError(
-                f"a prompt has {embeddings.shape[1]} tokens and the model takes "
+                f"a prompt has {embeddings.shape[-2]} tokens and the model takes "
                 f"{self.context_length}; use fewer context tokens or words"
             )
         learning = torch.is_grad_enabled() and embeddings.requires_grad

@@ -20,25 +20,27 @@ def encode_embeddings(clip: CLIP, embeddings: Tensor, eot: Tensor, shared: int =
 
     Args:
         clip: Model of openai-clip, frozen.
-        embeddings: float32 [N, L, W], see
+        embeddings: float32 [N, L, W] or [M, N, L, W], see
             :meth:`~clipiqa_plus.clip.backbone.FrozenCLIP.encode_text`.
         eot: int64 [N], position of each prompt's end-of-text token, less than L.
-        shared: Length of the beginning that all prompts share.
+        shared: Length of the beginning that the N prompts share.
 
     Returns:
-        Unit features, float32 [N, D].
+        Unit features, float32 [N, D] or [M, N, D].
     """
-    length = embeddings.shape[1]
-    x = embeddings + clip.positional_embedding[:length]  # [N, L, W]
-    last = eot.to(x.device)[:, None]
+    length = embeddings.shape[-2]
+    x = embeddings + clip.positional_embedding[:length]  # [M, N, L, W] or [N, L, W]
+    last = eot.to(x.device)
     if shared:
         x, mask, last = _merge_prompts(x, last, shared)
     else:
+        x, last = x.flatten(0, -3), last.expand(x.shape[:-2]).reshape(-1, 1)  # [M N, L, W]
         mask = _additive(torch.ones(length, length, dtype=torch.bool, device=x.device).tril())
     *blocks, final_block = clip.transformer.resblocks
     for block in blocks:
         x = _text_block(block, x, mask)
-    x = _text_block(final_block, x, mask, last).flatten(0, 1)  # [N, W]
+    x = _text_block(final_block, x, mask, last)
+    x = x.reshape(*embeddings.shape[:-2], -1)  # [M, N, W] or [N, W]
     x = F.layer_norm(x, x.shape[-1:], clip.ln_final.weight, clip.ln_final.bias)
     return F.normalize(x @ clip.text_projection, dim=-1)
 
@@ -66,16 +68,17 @@ def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor
     """Lay prompts of one beginning out as one sequence: the beginning, then each one's own rest.
 
     Args:
-        x: [N, L, W].
-        last: int64 [N, 1], position of the last token of each prompt.
+        x: [N, L, W], or M such sets [M, N, L, W].
+        last: int64 [N], position of the last token of each prompt.
         shared: Length of the beginning.
 
     Returns:
-        The sequence [1, R, W], its additive mask [R, R], in which a rest sees the beginning and
-        itself, and the place of each last token in it, [1, N].
+        A sequence for each set [M, R, W], their additive mask [R, R], in which a rest sees the
+        beginning and itself, and the position of each last token in its sequence, [M, N].
     """
-    count, length = x.shape[:2]
-    sequence = torch.cat([x[0, :shared], x[:, shared:].flatten(0, 1)])[None]
+    x = x if x.ndim == 4 else x[None]
+    count, length = x.shape[1:3]
+    sequences = torch.cat([x[:, 0, :shared], x[:, :, shared:].flatten(1, 2)], dim=1)
     order = torch.arange(length, device=x.device)
     position = torch.cat([order[:shared], order[shared:].repeat(count)])
     prompt = torch.arange(count, device=x.device).repeat_interleave(length - shared)
@@ -83,7 +86,7 @@ def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor
     visible = (prompt == prompt[:, None]) | (prompt < 0)
     mask = _additive(visible & (position <= position[:, None]))
     offset = torch.arange(count, device=x.device) * (length - shared)
-    return sequence, mask, (offset + last[:, 0])[None]
+    return sequences, mask, (offset + last).expand(len(x), -1)
 
 
 def _additive(visible: Tensor) -> Tensor:

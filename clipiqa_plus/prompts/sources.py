@@ -73,7 +73,7 @@ class TextEncoder(Protocol):
         """int64 [...] -> float32 [..., W]."""
 
     def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
-        """float32 [N, L, W], int64 [N], length of the common beginning -> unit [N, D]."""
+        """float32 [(M,) N, L, W], int64 [N], length of the common beginning -> [(M,) N, D]."""
 
 
 class PromptSource(nn.Module):
@@ -203,11 +203,33 @@ class ContextPrompts(PromptSource):
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
         """Return the token embeddings with the context tokens set in: float32 [P, 2, L, W]."""
-        words = clip.token_embedding(self.ids)
+        return self._set_in(clip, self.ctx)
+
+    def encode_contexts(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
+        """Encode the pairs with many contexts at once, in place of the own one.
+
+        One pass over M contexts costs less than M passes: a single one leaves most of a processor
+        idle.
+
+        Args:
+            clip: The frozen CLIP, on the same device.
+            ctx: M contexts, float32 [M, n_ctx, W], or [M, P, 2, n_ctx, W] if class-specific.
+
+        Returns:
+            Unit text features, float32 [M, P, 2, D].
+        """
+        embeddings = self._set_in(clip, ctx).flatten(1, 2)  # [M, 2 P, L, W]
+        features = clip.encode_text(embeddings, self.eot.flatten(), self.shared)
+        return features.unflatten(1, (len(self.pairs), 2))
+
+    def _set_in(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
+        """Set context tokens [..., n_ctx, W] into the prompts: float32 [..., P, 2, L, W]."""
+        words = clip.token_embedding(self.ids)  # [P, 2, L, W]
         if self.class_specific:
-            ctx = self.ctx.gather(2, self.slots[..., None].expand_as(words))
+            slots = self.slots[..., None].expand(*ctx.shape[:-2], -1, ctx.shape[-1])
+            ctx = ctx.gather(-2, slots)
         else:
-            ctx = self.ctx[self.slots]
+            ctx = ctx[..., self.slots, :]
         return torch.where(self.is_slot[..., None], ctx, words)
 
     def describe(self) -> dict[str, object]:

@@ -149,3 +149,22 @@ def test_common_beginning_is_the_start_and_the_context_before_the_words(clip: Fr
     assert ContextPrompts(clip, pairs, position="end", n_ctx=4).shared == 1 + 4
     # Equal numbers are not enough: each prompt's own context tokens are learned apart.
     assert ContextPrompts(clip, pairs, class_specific=True, init="X").shared == 0
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+@pytest.mark.parametrize("pairs", [["quality"], ["quality", "sharpness"]])
+def test_many_contexts_in_one_pass_equal_one_after_the_other(
+    clip: FrozenCLIP, pairs: list[str], class_specific: bool
+) -> None:
+    alone = [ContextPrompts(clip, pairs, class_specific=class_specific, seed=s) for s in range(3)]
+    contexts = torch.stack([prompts.ctx.detach() for prompts in alone]).requires_grad_()
+    together = alone[0].encode_contexts(clip, contexts)
+    assert together.shape == (3, len(pairs), 2, clip.dim)
+    weights = torch.randn(together.shape, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((together * weights).sum(), contexts)
+    for m, prompts in enumerate(alone):
+        features = prompts(clip)
+        (one,) = torch.autograd.grad((features * weights[m]).sum(), prompts.ctx)
+        # fp32 through two blocks; sums of the same numbers in another order.
+        torch.testing.assert_close(together[m], features, atol=1e-5, rtol=0)
+        torch.testing.assert_close(gradient[m], one, atol=1e-5, rtol=1e-4)
