@@ -23,7 +23,8 @@ from timing import Row, alternate, compare, flops_of, options, peak_flops, repor
 from torch import Tensor
 from torchvision.io import ImageReadMode, read_image
 
-from clipiqa_plus.clip.backbone import FrozenCLIP, Precision
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import Precision
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 
 SIZES = ["224x224x1", "512x384x8", "1024x768x1"]

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipiqa_plus.clip.backbone import FrozenCLIP, Precision, TextPrecision
+from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
+from clipiqa_plus.clip.image_tower import Precision
 from clipiqa_plus.clip.weights import Architecture, random_clip
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.sources import ContextPrompts
@@ -127,7 +128,7 @@ def make_pair(
     """
     clip = random_clip(TOY if quick else "RN50", seed=0)
     theirs = copy.deepcopy(clip)  # ours folds its BatchNorm in place
-    frozen = FrozenCLIP(clip, "random", "0" * 64, False, precision, text_precision, compile_text)
+    frozen = FrozenCLIP(clip, "random", "0" * 64, "none", precision, text_precision, compile_text)
     ours = CLIPIQAPlus(frozen).eval()
     prompts = ours.prompts
     assert isinstance(prompts, ContextPrompts)

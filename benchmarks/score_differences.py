@@ -27,7 +27,8 @@ from timing import Row, options, report
 from torch import Tensor
 
 from clipiqa_plus import PRESETS
-from clipiqa_plus.clip.backbone import FrozenCLIP, Precision
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
 from clipiqa_plus.data import DemoIQA
 from clipiqa_plus.data.images import RGBImage
 from clipiqa_plus.data.transforms import resize
@@ -78,16 +79,18 @@ class Way:
 
     view: Callable[[RGBImage], RGBImage] = own_size
     pairs: AntonymPairs = PRESETS["clipiqa"].pairs
-    pos_embedding: bool = False
+    pos_embedding: PosEmbedding = "none"
     precision: Precision = "fp32"
 
 
 PAPER = Way()
 HALF = Way(half_pillow)
-POSITIONS = "positional embedding kept"
+POSITIONS = "positional embedding (grid), not none"
+TABLE = "positional embedding: table, not grid"
 COMPARED: dict[str, tuple[Way, Way]] = {
     "five-pair mean, not the single pair": (PAPER, Way(pairs=PRESETS["clipiqa-pyiqa"].pairs)),
-    POSITIONS: (PAPER, Way(pos_embedding=True)),
+    POSITIONS: (PAPER, Way(pos_embedding="grid")),
+    TABLE: (Way(pos_embedding="grid"), Way(pos_embedding="table")),
     "short side 224, centre crop": (PAPER, Way(centre_crop)),
     "short side 512": (PAPER, Way(partial(short_side, size=512))),
     "half size": (PAPER, HALF),
@@ -110,8 +113,8 @@ def main() -> None:
     images, mos = demo_pictures(every=24 if chosen.quick else 1)
     compared = dict(COMPARED)
     if not FrozenCLIP.from_name(chosen.backbone).clip.visual.attnpool.positional_embedding.any():
-        del compared[POSITIONS]
-        print(f"{POSITIONS}: {chosen.backbone} was trained without, so there is nothing to keep")
+        del compared[POSITIONS], compared[TABLE]
+        print(f"{chosen.backbone} was trained without positional embedding: nothing to compare")
     ways = {way for pair in compared.values() for way in pair}
     scores = {way: score(way, images, chosen.backbone) for way in ways}
     rows = [

@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
-from clipiqa_plus.clip.backbone import FrozenCLIP, Precision, TextPrecision
+from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
+from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
 from clipiqa_plus.losses import LOSSES
 from clipiqa_plus.metrics.classes import iqa_metrics
 from clipiqa_plus.prompts.checkpoints import FACTS, read_torch
@@ -43,7 +44,10 @@ class CLIPIQAPlus(LightningModule):
     Args:
         backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``demo``), or a
             FrozenCLIP to share.
-        pos_embedding: Keep the positional embedding of a ResNet's attention pool.
+        pos_embedding: Positional embedding of the image tower: ``none`` (the paper's), ``grid``
+            (resized to the cells of the picture) or ``table`` (pyiqa's and the official code's
+            way), see :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. By default ``none`` on a
+            ResNet and ``grid`` on a ViT. Booleans are those of earlier recipes.
         precision: Number format of the frozen image tower.
         prompts: What CLIP is asked, and whether that is learned.
         reduction: From P pairs to scores: their ``mean``; a learned ``regressor`` (linear, from
@@ -60,7 +64,7 @@ class CLIPIQAPlus(LightningModule):
     def __init__(
         self,
         backbone: str | FrozenCLIP = "RN50",
-        pos_embedding: bool = False,
+        pos_embedding: PosEmbedding | bool | None = None,
         precision: Precision = "fp32",
         prompts: PromptConfig = PromptConfig(),  # noqa: B008 (never changed)
         reduction: Reduction = "mean",
@@ -285,7 +289,7 @@ class CLIPIQAPlus(LightningModule):
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
         lines = [
             f"frozen  CLIP {self.backbone.name}: {self.backbone.parameter_count:,} weights, "
-            f"positional embedding {'kept' if self.backbone.pos_embedding else 'dropped'}, "
+            f"positional embedding {self.backbone.pos_embedding}, "
             f"{self.backbone.precision}"
         ]
         for name, parameter in trained.items():

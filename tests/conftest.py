@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.clip.weights import Architecture, random_clip
 from clipiqa_plus.data.benchmarks import Benchmark
 
@@ -43,7 +44,9 @@ SMALL_VIT = Architecture(
 )
 
 
-def small_clip(pos_embedding: bool = False, seed: int = 0, vit: bool = False) -> FrozenCLIP:
+def small_clip(
+    pos_embedding: PosEmbedding | bool | None = None, seed: int = 0, vit: bool = False
+) -> FrozenCLIP:
     """A FrozenCLIP of a few thousand weights beside its vocabulary."""
     clip = random_clip(SMALL_VIT if vit else SMALL_RESNET, seed)
     name = f"small-{'vit' if vit else 'resnet'}-{seed}"

@@ -274,6 +274,26 @@ def test_checkpoint_of_another_backbone_or_layout_is_refused(
         trainer(tmp_path).test(shorter, Features(), ckpt_path=path)
 
 
+def test_checkpoint_with_a_boolean_of_earlier_versions(tmp_path: Path) -> None:
+    model = CLIPIQAPlus("demo", pos_embedding="grid")
+    fit = trainer(tmp_path, max_epochs=1)
+    fit.fit(model, Features(dim=model.backbone.dim))
+    path = tmp_path / "a.ckpt"
+    fit.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    for recorded in (checkpoint["hyper_parameters"], checkpoint["clipiqa_plus"]):
+        assert recorded["pos_embedding"] == "grid"
+        recorded["pos_embedding"] = True
+    torch.save(checkpoint, path)
+    assert read_prompts(path)[1]["pos_embedding"] == "grid"
+    again = CLIPIQAPlus.load_from_checkpoint(path, weights_only=True)
+    assert again.backbone.pos_embedding == "grid"
+    assert torch.equal(again.prompts.ctx, model.prompts.ctx)
+    other = CLIPIQAPlus("demo", pos_embedding="table")
+    with pytest.raises(ValueError, match=r"pos_embedding grid, but .* pos_embedding table"):
+        trainer(tmp_path).test(other, Features(), ckpt_path=path)
+
+
 def test_summary_names_what_is_trained_and_what_is_frozen(model: CLIPIQAPlus) -> None:
     text = model.summary()
     assert f"{model.backbone.parameter_count:,} weights" in text

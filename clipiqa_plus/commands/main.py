@@ -193,7 +193,7 @@ def _presets(options: argparse.Namespace) -> int:
     table.add_column("preset", no_wrap=True)
     table.add_column("what it is, and what it fixes", overflow="fold")
     for preset in PRESETS.values():
-        position = "kept" if preset.pos_embedding else "dropped"
+        position = preset.pos_embedding or "none (grid on a ViT)"
         backbone = f"{preset.backbone}, positional embedding {position}"
         fixed = "backbone and positional embedding of the file" if preset.learned else backbone
         size = f"pictures at their own size, {preset.precision}"
@@ -341,7 +341,7 @@ def _show_words(options: argparse.Namespace, facts: dict[str, Any]) -> None:
 
     try:
         name = options.backbone or facts["backbone"]
-        clip = FrozenCLIP.from_name(name, bool(facts["pos_embedding"]))
+        clip = FrozenCLIP.from_name(name, facts["pos_embedding"])
         prompts = load_prompts(options.file, clip)
     except (OSError, ValueError) as error:
         if options.backbone:
@@ -368,9 +368,9 @@ def _show_words(options: argparse.Namespace, facts: dict[str, Any]) -> None:
 def _prompts_import(options: argparse.Namespace) -> int:
     from clipiqa_plus.clip.backbone import FrozenCLIP
     from clipiqa_plus.prompts.files import save_prompts
-    from clipiqa_plus.prompts.importers import import_prompts, keeps_position
+    from clipiqa_plus.prompts.importers import import_prompts, imported_position
 
-    clip = FrozenCLIP.from_name(options.backbone, keeps_position(options.file))
+    clip = FrozenCLIP.from_name(options.backbone, imported_position(options.file))
     prompts = import_prompts(options.file, clip)
     print(save_prompts(options.out, prompts, clip, licence=options.licence, reduction="mean"))
     return 0

@@ -15,6 +15,7 @@ from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.evaluation.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations
 from clipiqa_plus.evaluation.interpolation import interpolate, pair_cosines
@@ -41,12 +42,18 @@ __all__ = [
 
 ZERO_SHOT = "zero_shot"
 
+_POSITIONS: dict[PosEmbedding, str] = {
+    "none": "without positional embedding",
+    "grid": "with positional embedding (grid)",
+    "table": "with positional embedding (table)",
+}
+
 
 def load_sources(
     specs: Sequence[str],
     backbone: str | None = None,
     fallback: str | None = None,
-    pos_embedding: bool = False,
+    pos_embedding: PosEmbedding | bool | None = None,
     pairs: Sequence[str | list[str]] = ("quality",),
     reduction: Reduction | None = None,
 ) -> dict[str, CLIPIQAPlus]:
@@ -57,8 +64,8 @@ def load_sources(
         backbone: Backbone of all sources; None takes the one that each prompt file names, and
             for zero-shot that of the first of them.
         fallback: Backbone of zero-shot if neither is there.
-        pos_embedding: For zero-shot without prompt files: keep the positional embedding of a
-            ResNet's attention pool.
+        pos_embedding: Of zero-shot without prompt files, see
+            :class:`~clipiqa_plus.module.CLIPIQAPlus`.
         pairs: Antonym pairs of zero-shot.
         reduction: Of zero-shot: ``mean``, or ``none``: one score for each target. None takes the
             latter for several pairs.
@@ -73,12 +80,12 @@ def load_sources(
     files = {spec: read_prompts(spec)[1] for spec in specs if spec != ZERO_SHOT}
     if len(set(specs)) < len(specs):
         raise ValueError(f"prompt sources {list(specs)} name one twice")
-    loaded: dict[tuple[str, bool], FrozenCLIP] = {}
+    loaded: dict[tuple[str, PosEmbedding | bool | None], FrozenCLIP] = {}
 
-    def clip(name: str, keep: bool) -> FrozenCLIP:
-        if (name, keep) not in loaded:
-            loaded[name, keep] = FrozenCLIP.from_name(name, keep)
-        return loaded[name, keep]
+    def clip(name: str, position: PosEmbedding | bool | None) -> FrozenCLIP:
+        if (name, position) not in loaded:
+            loaded[name, position] = FrozenCLIP.from_name(name, position)
+        return loaded[name, position]
 
     first = next(iter(files.values()), {})
     sources = {}
@@ -88,15 +95,15 @@ def load_sources(
             name = backbone or first.get("backbone") or fallback
             if name is None:
                 raise ValueError("zero-shot needs a backbone: name one, such as RN50")
-            keep = bool(first.get("pos_embedding", pos_embedding))
+            position = first.get("pos_embedding", pos_embedding)
             config = PromptConfig(mode="zero_shot", pairs=list(pairs))
             one: Reduction = "mean" if len(pairs) == 1 else "none"
             reduced = reduction or one
         else:
-            name, keep = backbone or facts["backbone"], facts["pos_embedding"]
+            name, position = backbone or facts["backbone"], facts["pos_embedding"]
             config = PromptConfig(file=spec)
             reduced = facts["reduction"]
-        sources[spec] = CLIPIQAPlus(clip(name, keep), prompts=config, reduction=reduced).eval()
+        sources[spec] = CLIPIQAPlus(clip(name, position), prompts=config, reduction=reduced).eval()
     return sources
 
 
@@ -105,7 +112,7 @@ def zero_shot_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
     model = recipe.get("model") or {}
     return {
         "fallback": model.get("backbone"),
-        "pos_embedding": model.get("pos_embedding", False),
+        "pos_embedding": model.get("pos_embedding"),
         "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
         # A regressor is learned: without one, zero-shot takes the mean of the pairs.
         "reduction": "none" if model.get("reduction") == "none" else "mean",
@@ -286,7 +293,7 @@ def backbones(about: Mapping[str, Any]) -> dict[str, str]:
     """
     found = {}
     for name, facts in about["sources"].items():
-        position = "with" if facts["pos_embedding"] else "without"
+        position = _POSITIONS[position_name(facts["pos_embedding"])]
         precision = "" if facts["precision"] == "fp32" else f", {facts['precision']}"
-        found[name] = f"{facts['backbone']} {position} positional embedding{precision}"
+        found[name] = f"{facts['backbone']} {position}{precision}"
     return found

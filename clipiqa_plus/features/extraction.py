@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from clipiqa_plus.clip.backbone import FrozenCLIP, check_images
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import check_images
 from clipiqa_plus.data.transforms import resize
 from clipiqa_plus.features.identity import content_of, name_of
 from clipiqa_plus.features.plan import Batch, Item, Selection, plan

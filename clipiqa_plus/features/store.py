@@ -80,8 +80,7 @@ class FeatureStore:
         self.name = str(encoding.get("backbone", ""))
         self.facts = {
             "format": FORMAT,
-            # The name is not one of them: the same weights may come by a name or from a file.
-            **{key: value for key, value in encoding.items() if key != "backbone"},
+            **_identity(encoding),
             "dim": dim,
             "resize": resize if isinstance(resize, int) or resize is None else list(resize),
             "dtype": dtype,
@@ -225,6 +224,18 @@ class FeatureStore:
         """Look at damaged shards again: the same features may have come back by the same name."""
         self._seen -= self.damaged
         self.damaged.clear()
+
+
+def _identity(encoding: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of the encoding by which a store is found, as earlier versions put them."""
+    # Without the name: the same weights may come by a name or from a file.
+    facts = {key: value for key, value in encoding.items() if key != "backbone"}
+    earlier = {"none": False, "grid": True}
+    if (position := facts.get("pos_embedding")) in earlier:
+        facts["pos_embedding"] = earlier[position]
+    if facts.get("precision", "fp32") != "fp32":
+        facts["rounding"] = 2  # BatchNorm apart in fp16, attention pool and embeddings in fp32
+    return facts
 
 
 def facts_key(facts: dict[str, Any]) -> str:

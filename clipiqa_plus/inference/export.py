@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipiqa_plus.clip.backbone import MEAN, STD, encode_normalised
+from clipiqa_plus.clip.image_tower import MEAN, STD, encode_normalised
 from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.inference.scorer import Scorer
 

@@ -30,7 +30,7 @@ _TAGS = ["image-quality-assessment", "clip", "clip-iqa", "prompt-learning"]
 _PROMPTS = {
     "backbone": "backbone",
     "weights_sha256": "SHA-256 of its weights",
-    "pos_embedding": "positional embedding kept",
+    "pos_embedding": "positional embedding",
     "pairs": "antonym pairs, high score first",
     "n_ctx": "context tokens",
     "position": "place of the words",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clipiqa_plus.clip.backbone import Precision
+from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
 from clipiqa_plus.prompts.sources import PAIRS
 
 AntonymPairs = tuple[str | tuple[str, str], ...]
@@ -27,11 +27,11 @@ class Preset:
     reduction: Literal["mean", "none"] = "mean"
     """One score, the mean over the pairs, or ``none``: one for each pair."""
     learned: bool = False
-    """Whether it takes a prompt file, which then decides pairs, reduction, backbone and whether
-    the positional embedding is kept."""
+    """Whether it takes a prompt file, which then decides pairs, reduction, backbone and
+    positional embedding."""
     backbone: str = "RN50"
-    pos_embedding: bool = False
-    """Whether the ResNet's attention pool keeps its positional embedding."""
+    pos_embedding: PosEmbedding | None = None
+    """None: ``none`` on a ResNet, ``grid`` on a ViT."""
     precision: Precision = "fp32"
 
 
@@ -47,6 +47,7 @@ PRESETS: dict[str, Preset] = {
             "clipiqa-pyiqa",
             "zero-shot, mean over the five pairs of pyiqa's metric 'clipiqa'",
             "IQA-PyTorch, pyiqa/archs/clipiqa_arch.py at 9446b0e",
+            pos_embedding="none",
             pairs=(
                 ("Good image", "bad image"),
                 ("Sharp image", "blurry image"),
@@ -57,7 +58,8 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "clipiqa-attributes",
-            "zero-shot, one score for each built-in pair: brightness, sharpness, ...",
+            "zero-shot, one score for each built-in pair: brightness, sharpness, ...; noisiness is "
+            "1 for a clean picture (the official configuration has it the other way round)",
             "Wang, Chan, Loy, AAAI 2023, arXiv 2207.12396, section 4",
             pairs=tuple(PAIRS),
             reduction="none",

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.inference.presets import Preset, find_preset
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign, read_prompts
-from clipiqa_plus.prompts.importers import keeps_position
+from clipiqa_plus.prompts.importers import imported_position
 from clipiqa_plus.prompts.sources import PAIRS
 from clipiqa_plus.scoring import pair_probability
 
@@ -164,11 +165,11 @@ def load(
         if image_only:
             raise ValueError("image_only would take the text tower from a backbone that is shared")
         clip = backbone
-        wanted = (pos_embedding or clip.is_vit, chosen.precision)
+        wanted = (position_name(pos_embedding, clip.is_vit), chosen.precision)
         if (clip.pos_embedding, clip.precision) != wanted:
             raise ValueError(
-                f"preset {preset} takes pos_embedding={wanted[0]}, precision={wanted[1]}; the "
-                f"backbone has pos_embedding={clip.pos_embedding}, precision={clip.precision}"
+                f"preset {preset} takes pos_embedding {wanted[0]}, precision {wanted[1]}; the "
+                f"backbone has pos_embedding {clip.pos_embedding}, precision {clip.precision}"
             )
         device = device or clip.device
     else:
@@ -241,7 +242,7 @@ def _identity(file: str | None) -> tuple[Any, ...] | None:
 
 def _facts(
     preset: Preset, prompts: str | PathLike[str] | None
-) -> tuple[str | None, bool, PromptConfig, Reduction]:
+) -> tuple[str | None, PosEmbedding | None, PromptConfig, Reduction]:
     """Backbone, positional embedding, prompts and reduction of a preset with its prompt file."""
     if preset.learned and prompts is None:
         raise ValueError(f"preset {preset.name} needs a prompt file")
@@ -253,7 +254,7 @@ def _facts(
         raise ValueError(f"preset {preset.name} is zero-shot; a prompt file goes with clipiqa+")
     config = PromptConfig(file=fspath(prompts))
     if is_foreign(prompts):
-        return None, keeps_position(prompts), config, "mean"
+        return None, imported_position(prompts), config, "mean"
     facts = read_prompts(prompts)[1]
     return facts["backbone"], facts["pos_embedding"], config, facts.get("reduction", "mean")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import position_name
 from clipiqa_plus.prompts.checkpoints import checkpoint_prompts, is_checkpoint, read_torch
 from clipiqa_plus.prompts.importers import import_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
@@ -175,7 +176,8 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
                 f"{path}: not a prompt file or checkpoint of this package; convert prompts of "
                 "pyiqa and of the official code with 'clipiqa prompts import'"
             )
-        return checkpoint_prompts(content, path)
+        tensors, facts = checkpoint_prompts(content, path)
+        return tensors, _with_names(facts)
     try:
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
@@ -187,7 +189,7 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
             f"{FORMAT!r})"
         )
-    return tensors, {key: _decode(value) for key, value in raw.items()}
+    return tensors, _with_names({key: _decode(value) for key, value in raw.items()})
 
 
 def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
@@ -274,11 +276,19 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
             f"(weights {str(facts.get('weights_sha256'))[:12]}), but the backbone is {clip.name} "
             f"(weights {clip.fingerprint[:12]}); use the backbone it was learned on"
         )
-    if bool(facts.get("pos_embedding")) != clip.pos_embedding:
+    learned_with = position_name(facts.get("pos_embedding"))  # earlier files have a boolean
+    if learned_with != clip.pos_embedding:
         raise ValueError(
-            f"{holder} was learned with pos_embedding={facts.get('pos_embedding')}, but the "
-            f"backbone has pos_embedding={clip.pos_embedding}; set it to the former"
+            f"{holder} was learned with pos_embedding {learned_with}, but the backbone has "
+            f"pos_embedding {clip.pos_embedding}; set it to the former"
         )
+
+
+def _with_names(facts: dict[str, Any]) -> dict[str, Any]:
+    """Name the positional embedding, for which earlier files have a boolean."""
+    if "pos_embedding" in facts:
+        facts["pos_embedding"] = position_name(facts["pos_embedding"])
+    return facts
 
 
 def _decode(value: str) -> Any:

@@ -7,9 +7,10 @@ Three formats, told apart by content:
   retrained ``clipiqa+_rn50_512`` and ``clipiqa+_vitL14_512``;
 - ``{"state_dict": {"...prompt_learner.ctx": [n_ctx, W], ...}}``: the official code's checkpoint.
 
-None of them says which pair it was learned on, where the words stand or whether the attention
-pool's positional embedding was kept. The programs that read them fix it: "Good photo." against
-"Bad photo.", words in the middle, positional embedding kept for the ``params`` format alone.
+None of them records the pair it was learned on, where the words stand or the positional embedding.
+The programs that read them fix it: "Good photo." against "Bad photo.", words in the middle,
+``pos_embedding`` ``table`` for the ``params`` format and ``none`` for the others, whatever the
+backbone.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import torch
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.prompts.checkpoints import read_torch
 from clipiqa_plus.prompts.sources import ContextPrompts
 
 _LEARNER = "prompt_learner."
 _PARTS = {"ctx": "ctx", "prefix": "token_prefix", "suffix": "token_suffix"}
 _BARE, _PARAMS, _OFFICIAL = "pyiqa's tensor", "pyiqa's params", "the official checkpoint"
-_KEEPS_POSITION = {_BARE: False, _PARAMS: True, _OFFICIAL: False}
+_POSITIONS: dict[str, PosEmbedding] = {_BARE: "none", _PARAMS: "table", _OFFICIAL: "none"}
 
 
 def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
@@ -52,11 +54,11 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
     path = Path(path)
     form, tensors = _recognise(path, read_torch(path))
     ctx = tensors["ctx"].float()
-    if clip.pos_embedding != _KEEPS_POSITION[form]:
+    if clip.pos_embedding != _POSITIONS[form]:
         raise ValueError(
-            f"{path}: prompts of the format of {form} go with "
-            f"pos_embedding={_KEEPS_POSITION[form]}, but the backbone {clip.name} has "
-            f"pos_embedding={clip.pos_embedding}; set it to the former"
+            f"{path}: prompts in the format of {form} go with pos_embedding {_POSITIONS[form]}, "
+            f"but the backbone {clip.name} has pos_embedding {clip.pos_embedding}; set it to the "
+            "former"
         )
     if ctx.ndim not in (2, 3) or (ctx.ndim == 3 and len(ctx) != 2) or 0 in ctx.shape:
         raise ValueError(
@@ -79,8 +81,8 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
     return prompts
 
 
-def keeps_position(path: str | PathLike[str]) -> bool:
-    """Whether prompts of such a format go with the attention pool's positional embedding.
+def imported_position(path: str | PathLike[str]) -> PosEmbedding:
+    """Return the positional embedding that prompts of such a format were learned with.
 
     Args:
         path: A file of one of the formats above.
@@ -90,14 +92,14 @@ def keeps_position(path: str | PathLike[str]) -> bool:
         ValueError: If the file is of no known format or damaged.
     """
     path = Path(path)
-    return _KEEPS_POSITION[_recognise(path, read_torch(path))[0]]
+    return _POSITIONS[_recognise(path, read_torch(path))[0]]
 
 
 def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: FrozenCLIP) -> Path:
     """Write learned prompts in the format that pyiqa reads for such a backbone.
 
-    Without positional embedding that is the bare tensor, with it the ``params`` format, which has
-    a context for each of the two prompts: one that both share is written twice.
+    Without positional embedding that is the bare tensor, with ``table`` the ``params`` format,
+    which has a context for each of the two prompts: one that both share is written twice.
 
     Args:
         path: File to write; replaced only when complete.
@@ -119,9 +121,14 @@ def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: Froze
             f"{path}: pyiqa knows the pair 'Good photo.', 'Bad photo.' with the words in the "
             f"middle; these prompts have {prompts.pairs} and the words in {prompts.position}"
         )
+    if clip.pos_embedding == "grid":
+        raise ValueError(
+            f"{path}: these prompts were learned with pos_embedding grid, which pyiqa does not "
+            "have: it would score by table. Train with pos_embedding table or none"
+        )
     ctx = prompts.ctx.detach().float().cpu()
     content: Any = ctx.flatten(0, 1).clone() if prompts.class_specific else ctx.clone()
-    if clip.pos_embedding:
+    if clip.pos_embedding == "table":
         prefix, suffix = _words(prompts, clip)
         both = content if prompts.class_specific else content.expand(2, -1, -1).clone()
         tensors = {"ctx": both, "prefix": prefix, "suffix": suffix}

@@ -30,7 +30,10 @@ PAIRS: dict[str, AntonymPair] = {
     "scary": ("Scary photo.", "Peaceful photo."),
     "complex": ("Complex photo.", "Simple photo."),
 }
-"""The built-in antonym pairs, first word = score near 1 (paper, sections 3 and 4)."""
+"""The built-in antonym pairs, first word = score near 1 (paper, sections 3 and 4).
+
+``noisiness`` runs from noisy (0) to clean (1), as in torchmetrics and in SPAQ's column of that
+name. The official configuration has "Noisy photo." first: its score is 1 minus this one."""
 
 
 def resolve_pairs(pairs: Sequence[str | Sequence[str]]) -> list[AntonymPair]:

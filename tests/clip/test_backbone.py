@@ -21,7 +21,7 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, FrozenCLIP]:
     """The openai-clip model of a true architecture and ours, with the same random weights."""
     clip = random_clip(request.param, seed=1)
-    return clip, FrozenCLIP(clip, request.param, "0" * 64, pos_embedding=True)
+    return clip, FrozenCLIP(clip, request.param, "0" * 64, pos_embedding="grid")
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -65,7 +65,7 @@ def test_positional_embedding_is_dropped_as_if_it_were_zero() -> None:
     dropped = FrozenCLIP(clip, "small", "0" * 64)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     got = dropped.encode_image(images)
-    kept = FrozenCLIP(clip, "small", "0" * 64, pos_embedding=True)
+    kept = FrozenCLIP(clip, "small", "0" * 64, pos_embedding="grid")
     assert relative(kept.encode_image(images), got) > 1e-3
     clip.visual.attnpool.positional_embedding.zero_()
     expected = F.normalize(clip.encode_image((images - MEAN) / STD), dim=-1)
@@ -75,7 +75,7 @@ def test_positional_embedding_is_dropped_as_if_it_were_zero() -> None:
 @pytest.mark.parametrize("vit", [False, True])
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (70, 33), (224, 64)])
 def test_any_size_is_encoded(vit: bool, size: tuple[int, int]) -> None:
-    features = small_clip(pos_embedding=True, vit=vit).encode_image(torch.rand(2, 3, *size))
+    features = small_clip(pos_embedding="grid", vit=vit).encode_image(torch.rand(2, 3, *size))
     assert features.shape == (2, 32)
     torch.testing.assert_close(features.norm(dim=-1), torch.ones(2))
 

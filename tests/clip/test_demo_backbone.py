@@ -68,7 +68,7 @@ def test_all_weights_are_finite_and_load_into_the_class_of_openai_clip(weights):
 
 def test_the_attention_pool_has_no_positions(weights, demo_clip):
     assert not weights.state_dict["visual.attnpool.positional_embedding"].any()
-    kept = FrozenCLIP.from_name("demo", pos_embedding=True)
+    kept = FrozenCLIP.from_name("demo", pos_embedding="grid")
     images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     assert torch.equal(kept.encode_image(images), demo_clip.encode_image(images))
 

@@ -13,6 +13,7 @@ import torch
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.data.demo import DemoIQA
@@ -147,8 +148,8 @@ def test_score_and_its_errors(
     assert capsys.readouterr().err.startswith("clipiqa: unknown preset 'best'; choose from")
 
 
-@pytest.mark.parametrize("pos_embedding", [False, True])
-def test_prompts_to_pyiqa_and_back(tmp_path: Path, pos_embedding: bool) -> None:
+@pytest.mark.parametrize("pos_embedding", ["none", "table"])
+def test_prompts_to_pyiqa_and_back(tmp_path: Path, pos_embedding: PosEmbedding) -> None:
     demo = FrozenCLIP.from_name("demo", pos_embedding)
     prompts = ContextPrompts(demo, class_specific=True)
     prompts.steps += 1

@@ -181,7 +181,7 @@ def test_sources_of_two_backbones_encode_their_own_features_and_it_is_said(
     both = evaluation.backbones(found.about)
     assert both == {
         str(prompt_file): "small.safetensors without positional embedding",
-        second: "vit.safetensors with positional embedding",
+        second: "vit.safetensors with positional embedding (grid)",
     }
     for name, source in sources.items():
         alone = score({name: source}, TableData(str(table), (1, 5), split="whole", num_workers=0))

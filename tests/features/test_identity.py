@@ -13,7 +13,8 @@ import torch
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
-from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.features import FeatureCache, FeatureStore
+from clipiqa_plus.features.identity import pixel_probe
 from clipiqa_plus.features.store import FACTS_FILE
 from tests.conftest import small_clip
 from tests.features.conftest import Counter
@@ -188,16 +189,36 @@ def test_every_fact_of_the_encoding_has_its_own_store(root: Path, tmp_path: Path
 
     sizes = [len(folders(small_clip()))]
     sizes.append(len(folders(small_clip(seed=1))))
-    sizes.append(len(folders(small_clip(pos_embedding=True))))
+    sizes.append(len(folders(small_clip(pos_embedding="grid"))))
+    sizes.append(len(folders(small_clip(pos_embedding="table"))))
     weights = "small-resnet-0".ljust(64, "0")
     half = FrozenCLIP(small_clip().clip, "small-resnet-0", weights, precision="bf16")
     sizes.append(len(folders(half)))
     sizes.append(len(folders(small_clip(), resize=36)))
     sizes.append(len(folders(small_clip(), resize=[36, 40])))
     sizes.append(len(folders(small_clip(), dtype="fp16")))
-    assert sizes == [1, 2, 3, 4, 5, 6, 7]
+    assert sizes == [1, 2, 3, 4, 5, 6, 7, 8]
     renamed = FrozenCLIP(small_clip().clip, "by-path", weights)
-    assert len(folders(renamed)) == 7  # the same weights by another name
+    assert len(folders(renamed)) == 8  # the same weights by another name
+
+
+def test_stores_of_earlier_versions_are_found_again(tmp_path: Path) -> None:
+    """They named the positional embedding by a boolean."""
+    for way, earlier in (("none", False), ("grid", True), ("table", "table")):
+        store = FeatureStore(tmp_path, small_clip(way).describe(), 32)
+        assert store.facts == {
+            "format": 2,
+            "weights_sha256": "small-resnet-0".ljust(64, "0"),
+            "pos_embedding": earlier,
+            "precision": "fp32",
+            "dim": 32,
+            "resize": None,
+            "dtype": "fp32",
+            "pixels": pixel_probe(),
+        }
+    half = FrozenCLIP(small_clip().clip, "small", "0" * 64, precision="fp16")
+    # Its features changed with the order of rounding: those of earlier versions must not be found.
+    assert FeatureStore(tmp_path, half.describe(), 32).facts["rounding"] == 2
 
 
 def test_decoder_that_gives_other_pixels_has_its_own_store(
@@ -219,7 +240,7 @@ def test_encoding_is_the_one_of_this_format() -> None:
     image = torch.stack([x * 4, y * 6, (x + y) * 2]).to(torch.uint8)
     for clip, expected in [
         (small_clip(), GOLDEN["dropped"]),
-        (small_clip(pos_embedding=True), GOLDEN["kept"]),
+        (small_clip(pos_embedding="grid"), GOLDEN["kept"]),
         (small_clip(vit=True), GOLDEN["vit"]),
     ]:
         found = clip.encode_image(image[None])[0, :4]

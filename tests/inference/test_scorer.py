@@ -136,7 +136,7 @@ def test_settings_name_all_that_fixes_a_score(clip: FrozenCLIP) -> None:
     assert settings["preset"] == "clipiqa"
     assert settings["weights_sha256"] == clip.fingerprint
     assert settings["pairs"] == [["Good photo.", "Bad photo."]]
-    assert (settings["pos_embedding"], settings["precision"]) == (False, "fp32")
+    assert (settings["pos_embedding"], settings["precision"]) == ("none", "fp32")
 
 
 def test_every_form_of_a_picture_scores_the_same(clip: FrozenCLIP, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_differentiable_when_asked_and_only_then(clip: FrozenCLIP) -> None:
 
 
 def test_learned_prompts(tmp_path: Path) -> None:
-    clip = small_clip(pos_embedding=True)
+    clip = small_clip(pos_embedding="table")
     prompts = ContextPrompts(clip, seed=4)
     prompts.steps += 1
     ours = save_prompts(tmp_path / "p.safetensors", prompts, clip)
@@ -225,8 +225,17 @@ def test_presets_and_prompts_that_do_not_go_together(clip: FrozenCLIP) -> None:
         ciq.load("clipiqa", prompts="p.safetensors")
     with pytest.raises(FileNotFoundError, match=r"p\.safetensors: no such prompt file"):
         ciq.load("clipiqa+", prompts="p.safetensors")
-    with pytest.raises(ValueError, match=r"takes pos_embedding=False.*has pos_embedding=True"):
-        ciq.load(backbone=small_clip(pos_embedding=True))
+    with pytest.raises(ValueError, match=r"takes pos_embedding none.*has pos_embedding grid"):
+        ciq.load(backbone=small_clip(pos_embedding="grid"))
+
+
+def test_presets_on_a_vit() -> None:
+    """pyiqa's class drops the positional embedding of any backbone; the paper has no ViT."""
+    kept, dropped = small_clip(vit=True), small_clip("none", vit=True)
+    assert ciq.load("clipiqa", backbone=kept).settings["pos_embedding"] == "grid"
+    assert ciq.load("clipiqa-pyiqa", backbone=dropped).settings["pos_embedding"] == "none"
+    with pytest.raises(ValueError, match=r"takes pos_embedding none.*has pos_embedding grid"):
+        ciq.load("clipiqa-pyiqa", backbone=kept)
 
 
 def test_image_only_drops_the_text_tower_and_keeps_the_scores(

@@ -10,7 +10,13 @@ from safetensors.torch import save_file
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
+from clipiqa_plus.clip.image_tower import PosEmbedding
+from clipiqa_plus.prompts.files import (
+    load_prompts,
+    read_prompts,
+    save_prompts,
+    write_prompts,
+)
 from clipiqa_plus.prompts.sources import ContextPrompts
 from tests.conftest import small_clip
 
@@ -77,8 +83,8 @@ def test_other_weights_and_other_positional_embedding_are_refused(
     path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
     with pytest.raises(ValueError, match=r"learned on small-resnet-0 .* is small-resnet-1"):
         load_prompts(path, small_clip(seed=1))
-    with pytest.raises(ValueError, match=r"pos_embedding=False, but the backbone has .*=True"):
-        load_prompts(path, small_clip(pos_embedding=True))
+    with pytest.raises(ValueError, match=r"pos_embedding none, but the backbone has .* grid"):
+        load_prompts(path, small_clip(pos_embedding="grid"))
 
 
 def test_missing_damaged_and_foreign_files_are_named(clip: FrozenCLIP, tmp_path: Path) -> None:
@@ -91,3 +97,22 @@ def test_missing_damaged_and_foreign_files_are_named(clip: FrozenCLIP, tmp_path:
     save_file({"weight": torch.zeros(1)}, tmp_path / "c.safetensors")
     with pytest.raises(ValueError, match=r"c\.safetensors: not a prompt file"):
         load_prompts(tmp_path / "c.safetensors", clip)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "way", "vit"),
+    [(False, "none", False), (True, "grid", False), (True, "grid", True), ("table", "table", True)],
+)
+def test_positional_embedding_of_earlier_and_of_today_s_files(
+    tmp_path: Path, recorded: bool | str, way: PosEmbedding, vit: bool
+) -> None:
+    clip = small_clip(way, vit=vit)
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
+    tensors, facts = read_prompts(path)
+    assert facts["pos_embedding"] == way
+    write_prompts(path, tensors, {**facts, "pos_embedding": recorded})
+    assert read_prompts(path)[1]["pos_embedding"] == way
+    assert torch.equal(load_prompts(path, clip).ctx, tensors["ctx"])
+    other = {"none": "grid", "grid": "table", "table": "grid"}[way]
+    with pytest.raises(ValueError, match=f"pos_embedding {way}, but .* pos_embedding {other}"):
+        load_prompts(path, small_clip(other, vit=vit))  # type: ignore[arg-type]

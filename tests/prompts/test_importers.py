@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.clip.weights import import_clip
 from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
-from clipiqa_plus.prompts.importers import export_pyiqa
+from clipiqa_plus.prompts.importers import export_pyiqa, imported_position
 from clipiqa_plus.prompts.sources import ContextPrompts
 from tests.conftest import small_clip
 
@@ -43,7 +44,7 @@ def learner(clip: FrozenCLIP, ctx: Tensor, stem: str = "prompt_learner.") -> dic
 
 @pytest.mark.parametrize("form", ["bare", "bare per class", "params", "official", "official 3-D"])
 def test_each_format_gives_the_text_features_of_its_own_program(form: str, tmp_path: Path) -> None:
-    clip = small_clip(pos_embedding=form == "params")
+    clip = small_clip("table" if form == "params" else "none")
     ctx = context(clip, *((16,) if form in ("bare", "official") else (2, 16)))
     content: Any = ctx
     if form.startswith("official"):
@@ -63,10 +64,10 @@ def test_each_format_gives_the_text_features_of_its_own_program(form: str, tmp_p
         torch.testing.assert_close(prompts(clip)[0], by_hand(clip, ctx.float()), atol=3e-6, rtol=0)
 
 
-@pytest.mark.parametrize("pos_embedding", [False, True])
+@pytest.mark.parametrize("pos_embedding", ["none", "table"])
 @pytest.mark.parametrize("class_specific", [False, True])
 def test_export_to_pyiqa_and_back(
-    tmp_path: Path, pos_embedding: bool, class_specific: bool
+    tmp_path: Path, pos_embedding: PosEmbedding, class_specific: bool
 ) -> None:
     clip = small_clip(pos_embedding)
     prompts = ContextPrompts(clip, class_specific=class_specific, seed=3)
@@ -77,7 +78,7 @@ def test_export_to_pyiqa_and_back(
         assert torch.equal(again.embeddings(clip), prompts.embeddings(clip))
         assert torch.equal(again.eot, prompts.eot)
     content = torch.load(path, weights_only=True)
-    if pos_embedding:
+    if pos_embedding == "table":
         shapes = {name: list(tensor.shape) for name, tensor in content["params"].items()}
         assert shapes == {
             "prompt_learner.ctx": [2, 16, clip.width],
@@ -99,19 +100,19 @@ def test_imported_prompts_are_saved_in_our_format(clip: FrozenCLIP, tmp_path: Pa
 
 
 def test_another_backbone_is_refused(clip: FrozenCLIP, tmp_path: Path) -> None:
-    with_position = small_clip(pos_embedding=True)
+    with_position = small_clip("table")
     params = {"params": learner(with_position, context(clip, 2, 16))}
     torch.save(params, tmp_path / "params.pth")
-    with pytest.raises(ValueError, match=r"pos_embedding=True, but .* pos_embedding=False"):
+    with pytest.raises(ValueError, match=r"pos_embedding table, but .* pos_embedding none"):
         load_prompts(tmp_path / "params.pth", clip)
     with pytest.raises(ValueError, match=r"token_prefix .* is not what small-resnet-1 embeds"):
-        load_prompts(tmp_path / "params.pth", small_clip(pos_embedding=True, seed=1))
+        load_prompts(tmp_path / "params.pth", small_clip("table", seed=1))
     params["params"]["prompt_learner.token_suffix"][1, 0, 0] += 0.01
     torch.save(params, tmp_path / "params.pth")
     with pytest.raises(ValueError, match=r"token_suffix .* is not what"):
         load_prompts(tmp_path / "params.pth", with_position)
     torch.save(context(clip, 16), tmp_path / "bare.pth")
-    with pytest.raises(ValueError, match=r"pos_embedding=False, but .* pos_embedding=True"):
+    with pytest.raises(ValueError, match=r"pos_embedding none, but .* pos_embedding grid"):
         load_prompts(tmp_path / "bare.pth", small_clip(vit=True))
 
 
@@ -152,5 +153,35 @@ def test_what_pyiqa_cannot_say_is_not_exported(clip: FrozenCLIP, tmp_path: Path)
         export_pyiqa(tmp_path / "p.pth", prompts, clip)
     prompts.steps += 1
     with pytest.raises(ValueError, match="pyiqa knows the pair"):
+        export_pyiqa(tmp_path / "p.pth", prompts, clip)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["bare", "official", "params"])
+def test_prompts_learned_on_a_vit(form: str, tmp_path: Path) -> None:
+    """The official code's and pyiqa's classes drop a ViT's positional embedding unless asked."""
+    clip = small_clip("table" if form == "params" else "none", vit=True)
+    ctx = context(clip, 2, 16)
+    stem = "generator.clipmodel_0.prompt_learner."
+    contents: dict[str, Any] = {
+        "bare": ctx,
+        "official": {"state_dict": learner(clip, ctx, stem)},
+        "params": {"params": learner(clip, ctx)},
+    }
+    path = tmp_path / "p.pth"
+    torch.save(contents[form], path)
+    assert imported_position(path) == clip.pos_embedding
+    prompts = load_prompts(path, clip)
+    with torch.no_grad():
+        torch.testing.assert_close(prompts(clip)[0], by_hand(clip, ctx), atol=3e-6, rtol=0)
+    with pytest.raises(ValueError, match=f"pos_embedding {clip.pos_embedding}, but .* grid; set"):
+        load_prompts(path, small_clip(vit=True))
+
+
+def test_prompts_learned_by_grid_are_none_of_pyiqa(tmp_path: Path) -> None:
+    clip = small_clip("grid")
+    prompts = ContextPrompts(clip, seed=3)
+    prompts.steps += 1
+    with pytest.raises(ValueError, match="grid, which pyiqa does not have"):
         export_pyiqa(tmp_path / "p.pth", prompts, clip)
     assert not list(tmp_path.iterdir())

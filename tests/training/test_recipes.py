@@ -37,6 +37,16 @@ def test_training_accepts_every_recipe(
     assert f"class_path: {read_recipe(path)['data']['class_path']}" in printed
 
 
+@pytest.mark.parametrize("given", ["none", "table", "true", "null"])
+def test_positional_embedding_by_name_and_as_in_earlier_recipes(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = f"--config={FOLDER / 'koniq_pyiqa.yaml'}"
+    with pytest.raises(SystemExit):
+        train.main([recipe, f"--model.pos_embedding={given}", "--print_config"])
+    assert f"pos_embedding: {given}\n" in capsys.readouterr().out
+
+
 def test_a_new_benchmark_is_one_class(tmp_path: Path) -> None:
     section = {
         "class_path": "tests.data.test_base.Tiny",
