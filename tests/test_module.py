@@ -18,6 +18,7 @@ from clipiqa_plus.data.base import BatchSampler, IQADataset
 from clipiqa_plus.data.transforms import PlainView
 from clipiqa_plus.metrics.classes import plcc, srcc
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
+from clipiqa_plus.prompts.files import read_prompts
 from tests.conftest import small_clip
 
 
