@@ -25,9 +25,11 @@ def main(args: list[str] | None = None) -> TrainCLI:
         The command line, with ``model``, ``datamodule`` and ``trainer``.
     """
     cli = TrainCLI(DEFAULT, args)
-    if not cli.model.is_zero_shot:
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
-    cli.trainer.test(cli.model, cli.datamodule)
+    with cli.claim:
+        if not cli.model.is_zero_shot:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
+        cli.trainer.test(cli.model, cli.datamodule)
+        cli.claim.keep()
     return cli
 
 

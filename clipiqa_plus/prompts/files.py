@@ -26,6 +26,9 @@ FORMAT = "clipiqa_plus prompts 1"
 PROMPT_FILE = "prompts.safetensors"
 """Name of the prompt file in the folder of a run and in a repository of the Hugging Face Hub."""
 
+BEST_PROMPT_FILE = "prompts_best.safetensors"
+"""Name of the prompts of a run's best epoch on the validation part, beside those of the last."""
+
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 """Where the folder of a run holds the state after its last epoch."""
 

@@ -15,7 +15,11 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.training.run_folder import RunRecord, claim
+from clipiqa_plus.training.checkpoints import LastCheckpoint, TensorCheckpoints
+from clipiqa_plus.training.claim import RunClaim
+from clipiqa_plus.training.class_paths import ROLES, check_class_paths
+from clipiqa_plus.training.recipes import read_recipe
+from clipiqa_plus.training.run_folder import RunRecord
 
 # Lightning's own call of a torch function that torch deprecates: nothing a user could mend.
 warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -26,6 +30,9 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,  # the module prints what is trained and what is frozen
 }
 
+COMMANDS = ("overwrite", "ckpt_path", "allow_any_class")
+"""Options that hold for one start: only the command line may give them, no recipe."""
+
 
 class TrainCLI(LightningCLI):
     """A recipe on the command line, each run of it in a folder of its own.
@@ -33,7 +40,12 @@ class TrainCLI(LightningCLI):
     Args:
         default_recipe: Recipe that is run when none is named.
         args: Command-line arguments; None takes the process's own.
+
+    Attributes:
+        claim: The run folder, this process's own until the end of a with block.
     """
+
+    claim: RunClaim
 
     def __init__(self, default_recipe: Path, args: list[str] | None = None) -> None:
         self.default_recipe = default_recipe
@@ -58,7 +70,17 @@ class TrainCLI(LightningCLI):
             "--run", type=str | None, help="Folder of the run (default: runs/<recipe>)."
         )
         parser.add_argument(
-            "--overwrite", type=bool, default=False, help="Replace the run that the folder holds."
+            "--overwrite",
+            type=bool,
+            default=False,
+            help="Replace the run that the folder holds, once the new one has a checkpoint.",
+        )
+        parser.add_argument(
+            "--allow_any_class",
+            type=bool,
+            default=False,
+            help=f"Let recipes name other classes than {ROLES}, and functions: they can run "
+            "any code, so only for recipes that you have read.",
         )
         parser.add_argument(
             "--ckpt_path", type=str | None, help="Resume from 'last' or from a checkpoint's path."
@@ -76,43 +98,72 @@ class TrainCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "{epoch}"})
 
+    def before_instantiate_classes(self) -> None:
+        """Refuse recipes that hold commands, or name what could run any code.
+
+        Raises:
+            ValueError: Naming it.
+        """
+        for recipe in map(str, self.config.config or []):
+            given = read_recipe(recipe) if Path(recipe).is_file() else {}
+            for name in COMMANDS:
+                if given.get(name):
+                    raise ValueError(
+                        f"{recipe}: {name} is a command and no part of a recipe; delete it there, "
+                        f"and give --{name} on the command line if you mean it"
+                    )
+        if not self.config.allow_any_class:
+            options = {k: v for k, v in vars(self.config).items() if k != "config"}
+            check_class_paths(options, "; --allow_any_class true allows it")
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Claim the run folder and let loggers, checkpoints and the record write there."""
-        config, given = self.config_init, self.config_init.trainer
+        config = self.config_init
         recipe = Path(str(config.config[-1])).stem if config.config else self.default_recipe.stem
         folder = Path(config.run or f"runs/{recipe}")
-        claim(folder, resume=config.ckpt_path is not None, overwrite=config.overwrite)
         self.config.run = str(folder)
+        self.claim = RunClaim(folder, config.ckpt_path is not None, config.overwrite)
+        try:
+            return self._trainer(folder, recipe, **kwargs)
+        except BaseException:
+            with self.claim:
+                raise
+
+    def _trainer(self, folder: Path, recipe: str, **kwargs: Any) -> Trainer:
+        config, given = self.config_init, self.config_init.trainer
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
         record = RunRecord(
             folder,
-            self.parser.dump(self.config),
+            self._configuration(),
             recipe,
             self.config.seed_everything,
             config.licence,
         )
-        callbacks = [*(given.callbacks or []), record, LastCheckpoint(config.checkpoint.dirpath)]
+        callbacks = [
+            *(given.callbacks or []),
+            record,
+            LastCheckpoint(config.checkpoint.dirpath, self.claim),
+        ]
         if given.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
         loggers = _loggers(given.logger, folder, config.wandb)
         if loggers:
             callbacks.append(LearningRateMonitor())
+        plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins]
         return super().instantiate_trainer(
-            default_root_dir=folder, logger=loggers, callbacks=callbacks, **kwargs
+            default_root_dir=folder,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[TensorCheckpoints(), *filter(None, plugins)],
+            **kwargs,
         )
 
-
-class LastCheckpoint(ModelCheckpoint):
-    """Saves last.ckpt after every epoch, for resuming.
-
-    Lightning's own ``save_last`` follows the monitored metric: its last.ckpt is the last *best*.
-
-    Args:
-        folder: Folder of the checkpoints.
-    """
-
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    def _configuration(self) -> str:
+        """The resolved config as YAML, without the commands of this start."""
+        config = self.config.clone()
+        for name in COMMANDS:
+            config.pop(name)
+        return self.parser.dump(config)
 
 
 def _loggers(given: Any, folder: Path, wandb_project: str | None) -> Any:

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.data.check import check
+from clipiqa_plus.training.class_paths import check_class_paths
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -69,6 +70,7 @@ def data_of(recipe: dict[str, Any], path: str | Path, **options: Any) -> IQAData
     parser.add_subclass_arguments(IQADataModule, "data")
     try:
         config = parser.parse_object({"data": section})
+        check_class_paths(config)
     except Exception as error:
         raise ValueError(f"{path}: data section: {error}") from error
     module: IQADataModule = parser.instantiate_classes(config).data

@@ -7,64 +7,34 @@ import json
 import math
 import os
 import platform
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.prompts.files import PROMPT_FILE, save_prompts
+from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, LAST_CHECKPOINT, PROMPT_FILE, save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
+from clipiqa_plus.training.claim import ASIDE, RUN_FILE
 
-RUN_FILE = "run.json"
-# What a run that failed before its record was written, as by a wrong root of the data, leaves.
-_BEGINNINGS = {"logs", "wandb", "config.yaml", "split.json"}
 _PACKAGES = ("torch", "lightning", "torchmetrics", "openai-clip", "albumentations", "numpy")
-
-
-def claim(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Make a folder ready for a run, without ever mixing two runs in one.
-
-    Args:
-        folder: Folder of the run.
-        resume: The run goes on from a checkpoint in it.
-        overwrite: Delete the run that the folder holds.
-
-    Raises:
-        FileExistsError: If the folder holds a run, and neither is asked for.
-        FileNotFoundError: If there is no run to resume.
-    """
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        return
-    holds_run = (folder / RUN_FILE).is_file()
-    if resume and not holds_run:
-        raise FileNotFoundError(f"{folder}: no run to resume; check --run, or drop --ckpt_path")
-    if holds_run and not resume:
-        if not overwrite:
-            raise FileExistsError(
-                f"{folder} holds a run: go on with --ckpt_path last, replace it with "
-                "--overwrite true, or name another folder with --run"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not holds_run and {path.name for path in folder.iterdir()} - _BEGINNINGS:
-        raise FileExistsError(f"{folder} has files of something else; name another with --run")
 
 
 class RunRecord(Callback):
     """Writes config, versions, seed, split, metrics and the learned prompts to the run folder.
 
     Files: ``config.yaml`` (resolved; reruns the run), ``run.json`` (versions, seed, command, data),
-    ``split.json``, ``prompts.safetensors`` (the last state, as in the official recipe) and
-    ``metrics.json`` (the last value of each).
+    ``split.json``, ``prompts.safetensors`` (the last state, as in the official recipe; also if the
+    training is interrupted), ``prompts_best.safetensors`` (of the epoch of highest validation
+    SRCC, the mean over targets) and ``metrics.json`` (the last value of each).
 
     Args:
-        folder: Folder of the run, see :func:`claim`.
+        folder: Folder of the run, see :class:`~clipiqa_plus.training.claim.RunClaim`.
         config: The resolved config as YAML.
         recipe: Name of the recipe.
         seed: The seed of the run.
@@ -84,12 +54,28 @@ class RunRecord(Callback):
         self.recipe = recipe
         self.seed = seed
         self.licence = licence
+        self.best = -math.inf
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the highest validation SRCC so far, for resuming."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Take up the highest validation SRCC of the run that is resumed."""
+        self.best = state_dict["best"]
 
     @rank_zero_only
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write what is known before the run."""
-        if (self.folder / RUN_FILE).is_file() and stage != "fit":
-            return
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is known before the training; its checkpoint, if any, was accepted."""
+        self._write_run(trainer)
+
+    @rank_zero_only
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is known before a test without training."""
+        if not (self.folder / RUN_FILE).is_file():
+            self._write_run(trainer)
+
+    def _write_run(self, trainer: Trainer) -> None:
         write_text(self.folder / "config.yaml", self.config)
         data = getattr(trainer, "datamodule", None)
         split = getattr(data, "split", None)
@@ -108,6 +94,34 @@ class RunRecord(Callback):
         )
 
     @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the prompts if they are the best on the validation part so far."""
+        metrics = trainer.callback_metrics
+        srcc = [float(v) for k, v in metrics.items() if k.startswith("val/SRCC")]
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not srcc:
+            return
+        mean = sum(srcc) / len(srcc)
+        if mean > self.best:  # NaN, of constant scores, is not
+            self.best = mean
+            self._write_prompts(trainer, pl_module, BEST_PROMPT_FILE)
+
+    @rank_zero_only
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Write the prompts as they are when the training is cut short, and say how to go on."""
+        if trainer.state.fn != TrainerFn.FITTING or not trainer.global_step:
+            return
+        cut = f"training cut short after {trainer.global_step:,} steps"
+        if (self.folder / ASIDE).is_dir():
+            rank_zero_info(f"{cut}, before its first checkpoint: the old run stays")
+            return
+        path = self._write_prompts(trainer, pl_module)
+        resumable = (self.folder / LAST_CHECKPOINT).is_file()
+        resume = f"go on with --run {self.folder} --ckpt_path last" if resumable else "start anew"
+        rank_zero_info(f"{cut}; prompts so far: {path}; {resume}")
+
+    @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the learned prompts and the metrics."""
         path = self._write_prompts(trainer, pl_module)
@@ -119,7 +133,9 @@ class RunRecord(Callback):
         """Add the test metrics, also to what the prompt file tells about itself."""
         self._write_prompts(trainer, pl_module)
 
-    def _write_prompts(self, trainer: Trainer, pl_module: LightningModule) -> Path | None:
+    def _write_prompts(
+        self, trainer: Trainer, pl_module: LightningModule, name: str = PROMPT_FILE
+    ) -> Path | None:
         assert isinstance(pl_module, CLIPIQAPlus)
         metrics = self._write_metrics(trainer)
         prompts = pl_module.prompts
@@ -127,7 +143,7 @@ class RunRecord(Callback):
             return None
         regressor = pl_module.regressor
         path = save_prompts(
-            self.folder / PROMPT_FILE,
+            self.folder / name,
             prompts,
             pl_module.backbone,
             regressor=dict(regressor.state_dict()) if regressor is not None else None,
@@ -135,11 +151,12 @@ class RunRecord(Callback):
             reduction=pl_module.reduction,
             recipe=self.recipe,
             seed=self.seed,
+            epoch=trainer.current_epoch,
             metrics=metrics,
             **_data_facts(getattr(trainer, "datamodule", None)),
         )
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, WandbLogger) and name == PROMPT_FILE:
                 logger.experiment.log_artifact(path, type="prompts")
         return path
 
