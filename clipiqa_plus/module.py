@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
@@ -20,6 +21,7 @@ from torchmetrics import MetricCollection
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
 from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
+from clipiqa_plus.features.cache import FeatureCache
 from clipiqa_plus.losses import LOSSES
 from clipiqa_plus.metrics.classes import iqa_metrics
 from clipiqa_plus.prompts.checkpoints import FACTS, read_torch
@@ -54,7 +56,11 @@ class CLIPIQAPlus(LightningModule):
             the mean on); or ``none``, one score per pair, for P target columns.
         loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa) or ``rank``.
         optimizer: From parameters to an optimizer.
-        schedule: Learning rate over the whole training: ``cosine`` to zero, or ``constant``.
+        schedule: Learning rate over the steps: ``cosine`` from the optimizer's down to ``min_lr``,
+            or ``constant``.
+        period: Steps that the cosine takes; a training may be shorter (it then ends above
+            ``min_lr``), not longer. None takes the length of the training.
+        min_lr: Learning rate at the end of the cosine.
         text_precision: Number format of the text tower's matrix products, fp32 or bf16; bf16 is
             faster on processors and GPUs that have it.
         compile_text: Compile the text pass of a training step; the first step then takes
@@ -71,12 +77,16 @@ class CLIPIQAPlus(LightningModule):
         loss: Literal["mse", "plcc", "mse_plcc", "rank"] = "mse",
         optimizer: OptimizerCallable = sgd,
         schedule: Literal["cosine", "constant"] = "cosine",
+        period: int | None = None,
+        min_lr: float = 0.0,
         text_precision: TextPrecision = "fp32",
         compile_text: bool = False,
     ) -> None:
         super().__init__()
         if isinstance(prompts, Mapping):  # from a checkpoint
             prompts = PromptConfig(**prompts)
+        if period is not None and period < 1:
+            raise ValueError(f"period of the schedule is {period}; give at least 1 step, or none")
         if loss not in LOSSES:
             raise ValueError(f"loss {loss!r}; choose from {', '.join(LOSSES)}")
         if isinstance(backbone, str):
@@ -92,6 +102,8 @@ class CLIPIQAPlus(LightningModule):
                 "reduction": reduction,
                 "loss": loss,
                 "schedule": schedule,
+                "period": period,
+                "min_lr": min_lr,
                 "text_precision": backbone.text_precision,
                 "compile_text": backbone.compile_text,
             }
@@ -102,13 +114,11 @@ class CLIPIQAPlus(LightningModule):
         self.reduction: Reduction = reduction
         self.loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[loss]
         self.optimizer = optimizer
-        self.schedule = schedule
+        self.schedule, self.period, self.min_lr = schedule, period, min_lr
         n_pairs = len(self.prompts.pairs)
         self.regressor: nn.Linear | None = None
         if reduction == "regressor":
-            self.regressor = _mean_regressor(n_pairs)
-            if prompts.file:
-                _load_regressor(self.regressor, prompts.file)
+            self.regressor = _regressor(n_pairs, prompts.file)
         n_scores = n_pairs if reduction == "none" else 1
         # A padded sampler scores a picture in two batches: how far may its two scores differ?
         tolerance = 1e-4 if backbone.precision == "fp32" else 0.1
@@ -228,9 +238,10 @@ class CLIPIQAPlus(LightningModule):
         return scores
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch; what is logged is its mean over the epoch."""
         loss = self.loss(self._scores(batch), batch["mos"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["mos"]))
+        how: Any = {"on_step": False, "on_epoch": True, "sync_dist": True, "prog_bar": True}
+        self.log("train/loss", loss, batch_size=len(batch["mos"]), **how)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
@@ -267,6 +278,11 @@ class CLIPIQAPlus(LightningModule):
         """Log SRCC and PLCC over the whole test part."""
         self._log_metrics(self.test_metrics, "test")
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Give a trainer without a feature cache one: each view is then encoded once."""
+        callbacks: list[Callback] = getattr(self.trainer, "callbacks", [])
+        return [] if any(isinstance(c, FeatureCache) for c in callbacks) else [FeatureCache()]
+
     def on_fit_start(self) -> None:
         """Say what is trained and what is frozen."""
         rank_zero_info(self.summary())
@@ -277,12 +293,10 @@ class CLIPIQAPlus(LightningModule):
             self.require_learned()
 
     def on_test_start(self) -> None:
-        """Refuse to test random context tokens."""
+        """Refuse to test or to predict with random context tokens."""
         self.require_learned()
 
-    def on_predict_start(self) -> None:
-        """Refuse to predict from random context tokens."""
-        self.require_learned()
+    on_predict_start = on_test_start
 
     def summary(self) -> str:
         """Return a few lines on what is trained and what is frozen."""
@@ -296,11 +310,10 @@ class CLIPIQAPlus(LightningModule):
             shape = " x ".join(map(str, parameter.shape))
             lines.append(f"trained {name}: {shape} = {parameter.numel():,} parameters")
         if isinstance(self.prompts, ContextPrompts):
-            for pair, eot in zip(self.prompts.pairs, self.prompts.eot.tolist(), strict=True):
-                lines.append(
-                    f"prompts {self.prompts.n_ctx} context tokens, words in {_place(self.prompts)}:"
-                    f" {pair[0]!r} ({eot[0] + 1} tokens) against {pair[1]!r} ({eot[1] + 1} tokens)"
-                )
+            layout = f"{self.prompts.n_ctx} context tokens, words in the {self.prompts.position}"
+            for (a, b), eot in zip(self.prompts.pairs, self.prompts.eot.tolist(), strict=True):
+                tokens = [f"({end + 1} tokens)" for end in eot]
+                lines.append(f"prompts {layout}: {a!r} {tokens[0]} against {b!r} {tokens[1]}")
         else:
             lines += [f"prompts fixed: {a!r} against {b!r}" for a, b in self.prompts.pairs]
         return "\n".join(lines)
@@ -316,12 +329,16 @@ class CLIPIQAPlus(LightningModule):
         optimizer = self.optimizer(parameters)
         if self.schedule == "constant":
             return optimizer
-        total = max(1, int(self.trainer.estimated_stepping_batches))
-        scheduler = CosineAnnealingLR(optimizer, T_max=total)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        steps = max(1, self.trainer.estimated_stepping_batches)  # infinite without a limit
+        period = self.period or steps
+        if steps > period or math.isinf(period):
+            raise ValueError(
+                f"the training has {steps} steps and the cosine schedule a period of {period}: "
+                "end within it (trainer.max_steps, trainer.max_epochs), give a longer one "
+                "(model.period), or take model.schedule constant"
+            )
+        scheduler = CosineAnnealingLR(optimizer, T_max=int(period), eta_min=self.min_lr)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step the optimizer and count it: context tokens with steps are learned ones."""
@@ -371,21 +388,15 @@ class CLIPIQAPlus(LightningModule):
                 )
 
 
-def _mean_regressor(n_pairs: int) -> nn.Linear:
-    """A linear map from P probabilities to one score that starts as their mean."""
+def _regressor(n_pairs: int, path: str | None) -> nn.Linear:
+    """A linear map from P probabilities to one score: a prompt file's, else their mean."""
     regressor = nn.Linear(n_pairs, 1)
     nn.init.constant_(regressor.weight, 1 / n_pairs)
     nn.init.zeros_(regressor.bias)
+    if path:
+        tensors, _ = read_prompts(path)
+        state = {k.removeprefix("regressor."): v for k, v in tensors.items() if "." in k}
+        if not state:
+            raise ValueError(f"prompt file {path} has no regressor; use the reduction it has")
+        regressor.load_state_dict(state)
     return regressor
-
-
-def _load_regressor(regressor: nn.Linear, path: str) -> None:
-    tensors, _ = read_prompts(path)
-    state = {k.removeprefix("regressor."): v for k, v in tensors.items() if "." in k}
-    if not state:
-        raise ValueError(f"prompt file {path} has no regressor; use the reduction it was made with")
-    regressor.load_state_dict(state)
-
-
-def _place(prompts: ContextPrompts) -> str:
-    return {"middle": "the middle", "front": "front", "end": "the end"}[prompts.position]

@@ -101,6 +101,17 @@ def test_training_changes_the_context_tokens_and_nothing_else(
     assert all(p.grad is None for p in model.backbone.clip.parameters())
 
 
+def test_logged_loss_is_the_mean_over_the_epoch(clip: FrozenCLIP, tmp_path: Path) -> None:
+    """At a learning rate of 0 the loss of an epoch can be computed beside the training."""
+    model = CLIPIQAPlus(clip, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
+    data, fit = Features(), trainer(tmp_path, max_epochs=1)
+    fit.fit(model, data)
+    with torch.no_grad():
+        expected = F.mse_loss(model.score_features(data.features), data.mos)
+    # Batches of 8, 8 and 4 in float32.
+    assert float(fit.callback_metrics["train/loss"]) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_training_lowers_the_loss(clip: FrozenCLIP, tmp_path: Path) -> None:
     model, data = CLIPIQAPlus(clip, optimizer=adam), Features(batch_size=20)
     losses = []
@@ -243,6 +254,46 @@ def test_checkpoint_of_a_true_rn50_is_below_200_kb(tmp_path: Path) -> None:
     fit.save_checkpoint(tmp_path / "a.ckpt")
     size = (tmp_path / "a.ckpt").stat().st_size
     assert 16 * 512 * 4 < size < 200_000
+
+
+class Rates(Callback):
+    """Collects the learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_cosine_over_a_period_that_is_longer_than_the_training(
+    clip: FrozenCLIP, tmp_path: Path
+) -> None:
+    """The released configuration in small: 80 of 300 steps, 0.002 down to 1e-7."""
+    model, rates = CLIPIQAPlus(clip, period=300, min_lr=1e-7), Rates()
+    trainer(tmp_path, max_epochs=-1, max_steps=80, callbacks=[rates]).fit(model, Features())
+    expected = [1e-7 + (0.002 - 1e-7) * (1 + np.cos(np.pi * t / 300)) / 2 for t in range(80)]
+    # The scheduler goes from step to step; its rounding errors add up.
+    np.testing.assert_allclose(rates.rates, expected, rtol=1e-9)
+    assert rates.rates[-1] == pytest.approx(0.00167, abs=1e-5)
+
+
+def test_cosine_without_a_period_ends_at_the_least_rate(clip: FrozenCLIP, tmp_path: Path) -> None:
+    model = CLIPIQAPlus(clip, min_lr=1e-4)
+    fit = trainer(tmp_path)
+    fit.fit(model, Features())
+    assert fit.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("period", "limits"), [(5, {"max_epochs": 2}), (None, {"max_epochs": -1, "max_steps": -1})]
+)
+def test_training_beyond_the_cosine_is_refused(
+    clip: FrozenCLIP, tmp_path: Path, period: int | None, limits: dict[str, int]
+) -> None:
+    model = CLIPIQAPlus(clip, period=period)
+    with pytest.raises(ValueError, match=r"cosine schedule a period of .*trainer\.max_steps"):
+        trainer(tmp_path, **limits).fit(model, Features())
 
 
 def test_resumed_training_equals_uninterrupted(clip: FrozenCLIP, tmp_path: Path) -> None:

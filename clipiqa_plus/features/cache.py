@@ -51,8 +51,9 @@ class SpotCheck:
 class FeatureCache(Callback):
     """Encodes each view of each picture once, and lets training and tests look it up.
 
-    As a callback it does so before the loaders of a stage are made. Parts whose views are endless
-    are left to be encoded live. In a run of several processes each encodes its share.
+    As a callback it does so before the loaders of a stage are made. CLIPIQAPlus brings one into a
+    trainer that has none. Parts whose views are endless are left to be encoded live. In a run of
+    several processes each encodes its share.
 
     Args:
         dir: Folder of the features (default: ``$CLIPIQA_CACHE/features``, else
@@ -88,7 +89,7 @@ class FeatureCache(Callback):
         """
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, IQADataModule):
-            rank_zero_info("features: no IQADataModule, so pictures are encoded live")
+            rank_zero_info("features: nothing is cached, since the data is no IQADataModule")
             return
         data.features.clear()  # of another stage, or of another backbone
         if not self.enabled or getattr(trainer, "fast_dev_run", False):

@@ -16,6 +16,7 @@ from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from tests.conftest import small_clip
+from tests.features.conftest import Counter
 from tests.support.feature_data import (
     ALL,
     NAMES,
@@ -32,9 +33,9 @@ def module(clip: FrozenCLIP) -> CLIPIQAPlus:
     )
 
 
-def trainer(cache: FeatureCache | None, folder: Path, **options: Any) -> Trainer:
+def trainer(cache: FeatureCache, folder: Path, **options: Any) -> Trainer:
     return Trainer(
-        callbacks=[cache] if cache else [],
+        callbacks=[cache],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -78,18 +79,40 @@ def test_cached_and_live_training_give_the_same_tokens(
     root: Path, cache: FeatureCache, tmp_path: Path, batches: list[str]
 ) -> None:
     tokens = {}
-    for name, callback in [("cached", cache), ("live", None)]:
+    for name, callback in [("cached", cache), ("live", FeatureCache(enabled=False))]:
         batches.clear()
         data = Few(root, NAMES, train_views=FlipViews(), batch_size=4)
         model = module(small_clip())
         start = model.prompts.ctx.detach().clone()
         trainer(callback, tmp_path, max_epochs=50).fit(model, datamodule=data)  # 100 steps
         assert len(batches) == 100
-        assert set(batches) == {"features" if callback else "image"}
+        assert set(batches) == {"features" if callback.enabled else "image"}
         tokens[name] = model.prompts.ctx.detach()
         assert (tokens[name] - start).abs().max() > 1e-3, "nothing was learned"
     # The batches that features are encoded in differ, and with them the last bits.
     torch.testing.assert_close(tokens["cached"], tokens["live"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_plain_trainer_encodes_each_view_once(
+    root: Path, tmp_path: Path, encoded: Counter, enabled: bool
+) -> None:
+    data = Few(root, NAMES, val=3, train_views=FlipViews())
+    counts = []
+    for epochs in (3, 1):
+        Trainer(
+            max_epochs=epochs,
+            num_sanity_val_steps=0,
+            callbacks=None if enabled else FeatureCache(enabled=False),
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=tmp_path,
+        ).fit(module(small_clip()), data)
+        counts.append(encoded.since())
+    # 5 pictures with 2 views and 3 to validate, once; or 8 pictures in each epoch.
+    assert counts == ([5 * 2 + 3, 0] if enabled else [3 * 8, 8])
 
 
 def test_endless_views_are_encoded_live(
