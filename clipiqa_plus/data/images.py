@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from os import PathLike, fspath
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 RGBImage = NDArray[np.uint8]  # [H, W, 3]
 
@@ -22,7 +25,9 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
     - Grey (``1``, ``L``) is copied to three channels; palettes are looked up.
     - Transparency (``RGBA``, ``LA``, palettes with it) is composited over white.
     - ``CMYK``, ``YCbCr``, ``LAB`` and ``HSV`` are converted by Pillow, without a colour profile.
-    - 16-bit grey is scaled by 255 / 65535 and rounded (Pillow alone would clip it to white).
+    - 16-bit grey is scaled by 255 / 65535 and rounded (Pillow alone would clip it to white); of
+      16-bit colours Pillow takes the upper byte.
+    - Of an animation the first picture is taken.
 
     Args:
         path: The picture file.
@@ -32,21 +37,39 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is empty, truncated, not a picture, or of floating-point mode,
-            whose range no file states.
+        ValueError: If the file is empty, truncated, not a picture, beyond Pillow's limit of
+            pixels, or of floating-point mode, whose range no file states.
     """
     name = fspath(path)
     try:
-        with Image.open(name) as image:
+        with open_file(name) as file, Image.open(file) as image:
             return to_rgb(image)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{name}: no such image; check the root and the name in the label file"
         ) from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # on damaged files Pillow's plugins raise errors of many kinds
         raise ValueError(
-            f"{name}: not a readable image ({error}); replace the file or remove its row"
+            f"{name}: not a readable image ({reason(error)}); replace the file or remove its row"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Return what an error of Pillow says, without the address of an object."""
+    if isinstance(error, UnidentifiedImageError):
+        return "empty, or no format of a picture"
+    return str(error) or type(error).__name__
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a file for reading; a pipe, which could be waited for without end, is refused.
+
+    Raises:
+        OSError: If it cannot be opened, or is no regular file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("a folder, pipe or device, not a file")
+    return open(path, "rb")
 
 
 def to_rgb(image: Image.Image) -> RGBImage:

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from clipiqa_plus.data.images import RGBImage, to_rgb
-from clipiqa_plus.inference.bulk.output import printable
+from clipiqa_plus.data.images import RGBImage, open_file, reason, to_rgb
+from clipiqa_plus.inference.bulk.lines import printable
 
 Oversize = Literal["error", "resize"]
 
@@ -54,7 +54,7 @@ class Picture(NamedTuple):
             with fsspec.open(self.path) as file:
                 return io.BytesIO(file.read())
         if self.size is None:
-            return open(self.path, "rb")
+            return open_file(self.path)
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             data = file.read(self.size)
@@ -135,10 +135,8 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
             rgb = to_rgb(image)
     except FileNotFoundError:
         return Decoded(reason="no such file")
-    except UnidentifiedImageError:  # its text holds the address of an object
-        return Decoded(reason="not a readable image (empty, or no format of a picture)")
     except Exception as error:  # on damaged files Pillow's plugins raise errors of many kinds
-        return Decoded(reason=f"not a readable image ({error or type(error).__name__})")
+        return Decoded(reason=f"not a readable image ({reason(error)})")
     if is_large:
         rgb = _shrink(rgb, cast(int, limit.max_pixels))
     if min(rgb.shape[:2]) < least_size:

@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fsspec
 
 from clipiqa_plus.inference.bulk.chunks import BlockScorer, blocks_ahead, blocks_of
 from clipiqa_plus.inference.bulk.devices import LoadScorer
-from clipiqa_plus.inference.bulk.output import Row, ScoreFile, printable
+from clipiqa_plus.inference.bulk.lines import printable
+from clipiqa_plus.inference.bulk.output import Row, ScoreFile
 from clipiqa_plus.inference.bulk.pictures import BAD_NAME, NO_LIMIT, Picture, SizeLimit
 from clipiqa_plus.inference.bulk.run import Summary, record
 from clipiqa_plus.inference.bulk.storage import count_pictures, find_places, pictures_in
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 # Pictures and bytes that travel from a shard to a scoring process at once.
 _MOST_PICTURES = 256
 _MOST_BYTES = 16_000_000
+
+
+class _Part(NamedTuple):
+    """Some of the pictures of a place, by their numbers there."""
+
+    place: str
+    start: int = 0
+    stop: int | None = None
 
 
 def score_with_ray(
@@ -88,32 +97,43 @@ def score_with_ray(
     with ExitStack() as stack:
         stack.enter_context(_cluster(devices))
         target = _claim(out, overwrite, stack)
-        file = ScoreFile(target, scorer.names, {**scorer.settings, **limit.settings}, overwrite)
-        first, skip = _resume(places, file)
+        settings = {**scorer.settings, **limit.settings}
+        file = stack.enter_context(ScoreFile(target, scorer.names, settings, overwrite))
+        work, again = _resume(places, file)
         earlier = file.done
-        work = [(places[first], skip), *((place, 0) for place in places[first + 1 :])]
         if total == earlier:
-            work = []
+            work = work[:again]
         rows = _pipeline(work, load, batch_size, workers, limit, devices, device)
-        record(rows, file, None if total is None else total - earlier, progress)
+        record(rows, file, None if total is None else total - earlier + again, progress)
         failures = _put(file, out)
     seconds = time.perf_counter() - begin
     return Summary(file.done - file.failed, file.failed, earlier, seconds, failures)
 
 
-def _resume(places: Sequence[str], file: ScoreFile) -> tuple[int, int]:
-    """Return the place to go on with, and how many of its pictures are recorded."""
-    at = (0, 0)
+class _Listed(NamedTuple):
+    """A picture by its place, and its number there."""
 
-    def names() -> Iterator[str]:
-        nonlocal at
+    name: str
+    place: int
+    number: int
+
+
+def _resume(places: Sequence[str], file: ScoreFile) -> tuple[list[_Part], int]:
+    """Return what is to be scored, and how much of it is tried again: that comes first."""
+    last = _Listed("", 0, -1)
+
+    def pictures() -> Iterator[_Listed]:
+        nonlocal last
         for index, place in enumerate(places):
-            for count, picture in enumerate(pictures_in(place), 1):
-                at = (index, count)
-                yield picture.name
+            for number, picture in enumerate(pictures_in(place)):
+                last = _Listed(picture.name, index, number)
+                yield last
 
-    file.resume(names())
-    return at
+    again = file.resume(pictures())
+    parts = [_Part(places[p.place], p.number, p.number + 1) for p in again]
+    parts.append(_Part(places[last.place], last.number + 1))
+    parts += [_Part(place) for place in places[last.place + 1 :]]
+    return parts, len(again)
 
 
 @contextmanager
@@ -166,7 +186,7 @@ def _put(file: ScoreFile, out: str) -> str:
 
 
 def _pipeline(
-    work: Sequence[tuple[str, int]],
+    work: Sequence[_Part],
     load: LoadScorer,
     batch_size: int,
     workers: int,
@@ -180,9 +200,11 @@ def _pipeline(
     if not work:
         return
     device = device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")
+    kinds = [pa.binary(), pa.int64(), pa.int64()]
+    schema = pa.schema(zip(_Part._fields, kinds, strict=True))
     size = max(1, min(_MOST_PICTURES, len(work) // (4 * devices)))
     parts = [
-        pa.table({"place": [os.fsencode(p) for p, _ in part], "skip": [skip for _, skip in part]})
+        pa.Table.from_pylist([{**p._asdict(), "place": os.fsencode(p.place)} for p in part], schema)
         for part in (work[start : start + size] for start in range(0, len(work), size))
     ]
     data = ray.data.from_arrow(parts)
@@ -232,7 +254,8 @@ def _list(table: pa.Table) -> Iterator[pa.Table]:
     rows: list[dict[str, Any]] = []
     size = 0
     for place in table.to_pylist():
-        for picture in islice(pictures_in(os.fsdecode(place["place"])), place["skip"], None):
+        pictures = pictures_in(os.fsdecode(place["place"]))
+        for picture in islice(pictures, place["start"], place["stop"]):
             if printable(picture.name) != picture.name:  # no text to Arrow
                 picture = Picture(printable(picture.name), flaw=BAD_NAME)
             rows.append(picture._asdict())

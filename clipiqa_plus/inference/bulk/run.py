@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def score_files(
 ) -> Summary:
     """Score picture files, going on where an earlier run of the same settings was stopped.
 
+    Pictures that had no score then are tried again, and come into the place where they belong.
+
     Args:
         scorer: The preset.
         sources: Files, folders, globs, tar shards or ``-``, see
@@ -99,12 +102,13 @@ def score_files(
     if total == 0:
         raise ValueError(f"{', '.join(sources)}: no pictures there")
     begin = time.perf_counter()
-    file = ScoreFile(Path(out), scorer.names, {**scorer.settings, **limit.settings}, overwrite)
-    pictures = find_pictures(sources)
-    file.resume(picture.name for picture in pictures)
-    earlier = file.done
-    blocks = blocks_of(pictures, batch_size)
+    settings = {**scorer.settings, **limit.settings}
     with ExitStack() as stack:
+        file = stack.enter_context(ScoreFile(Path(out), scorer.names, settings, overwrite))
+        pictures = find_pictures(sources)
+        again = file.resume(pictures)
+        earlier = file.done
+        blocks = blocks_of(chain(again, pictures), batch_size)
         if load and devices:
             ahead = blocks_ahead(workers // len(devices), batch_size)
             rows = score_on_devices(load, devices, blocks, ahead, workers, limit)
@@ -112,7 +116,8 @@ def score_files(
             here = stack.enter_context(BlockScorer(scorer, workers, limit))
             rows = here.score(blocks, blocks_ahead(workers, batch_size))
         stack.enter_context(closing(rows))
-        record(rows, file, None if total is None else total - earlier, progress)
+        left = None if total is None else total - earlier + len(again)
+        record(rows, file, left, progress)
     seconds = time.perf_counter() - begin
     return Summary(file.done - file.failed, file.failed, earlier, seconds, str(file.failures))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import fsspec
@@ -17,7 +18,7 @@ _NOTHING = "neither bytes nor a path in this row"
 
 
 def find_places(sources: Sequence[str]) -> Iterator[str]:
-    """List files, shards and tables in a fixed order.
+    """List files, shards and tables in a fixed order, each once.
 
     Args:
         sources: As for :func:`~clipiqa_plus.inference.bulk.inputs.find_pictures`; or, with
@@ -30,19 +31,29 @@ def find_places(sources: Sequence[str]) -> Iterator[str]:
     Raises:
         FileNotFoundError: If a source does not exist.
     """
-    for source in sources:
-        if "://" not in source:
-            check_sources([source])
-            yield from find_files([source])
-            continue
-        fs, path = fsspec.url_to_fs(source)
-        if fs.isdir(path):
-            found = [p for p in sorted(fs.find(path)) if _is_listed(p.removeprefix(path))]
+    yield from dict.fromkeys(_found(sources))
+
+
+def _found(sources: Sequence[str]) -> Iterator[str]:
+    for is_remote, group in groupby(sources, lambda source: "://" in source):
+        some = list(group)
+        if is_remote:
+            for source in some:
+                yield from _remote(source)
         else:
-            found = sorted(fs.glob(path)) if "*" in path else [path] if fs.exists(path) else []
-            if not found:
-                raise FileNotFoundError(f"{source}: no such file, folder or glob with files")
-        yield from (fs.unstrip_protocol(path) for path in found)
+            check_sources(some)
+            yield from find_files(some)
+
+
+def _remote(source: str) -> Iterator[str]:
+    fs, path = fsspec.url_to_fs(source)
+    if fs.isdir(path):
+        found = [p for p in sorted(fs.find(path)) if _is_listed(p.removeprefix(path))]
+    else:
+        found = sorted(fs.glob(path)) if "*" in path else [path] if fs.exists(path) else []
+        if not found:
+            raise FileNotFoundError(f"{source}: no such file, folder or glob with files")
+    yield from (fs.unstrip_protocol(path) for path in found)
 
 
 def pictures_in(place: str) -> Iterator[Picture]:

@@ -117,12 +117,29 @@ def test_a_stopped_run_goes_on_within_a_shard(mixed: Path, tmp_path: Path, score
         (tmp_path / f"s{suffix}").write_text("".join(lines))
     (tmp_path / "s.csv.json").write_text((tmp_path / "whole.csv.json").read_text())
     places = list(find_places(sources))
-    first, skip = _resume(places, ScoreFile(tmp_path / "s.csv", scorer.names, scorer.settings))
-    # 39 scores and 2 failures are 30 files and 11 pictures of the first shard.
-    assert (Path(places[first]).name, skip) == ("s.tar", 11)
-    table = pa.table({"place": [places[first].encode()], "skip": [skip]})
+    with ScoreFile(tmp_path / "s.csv", scorer.names, scorer.settings) as file:
+        parts, again = _resume(places, file)
+    # 39 scores and 2 failures are 30 files and 11 pictures of the first shard; the 2 come again.
+    table = pa.Table.from_pylist([{**p._asdict(), "place": p.place.encode()} for p in parts])
     left = [Picture(**row) for part in _list(table) for row in part.to_pylist()]
-    assert [Path(p.name).name for p in left] == [f"{index:02}.png" for index in range(11, 30)]
+    assert [p.name for p in left[:again]] == [f"{mixed}/07.png", f"{mixed}/s.tar/03.png"]
+    assert [p.name for p in left[again : again + 19]] == [
+        f"{mixed}/s.tar/{i:02}.png" for i in range(11, 30)
+    ]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_repaired_pictures_come_into_their_place(
+    mixed: Path, tmp_path: Path, scorer: Scorer, make_picture: Callable[..., Path]
+) -> None:
+    out = tmp_path / "s.csv"
+    before = score_with_ray(scorer, load_small, [str(mixed)], out, device="cpu")
+    make_picture(mixed / "07.png", 41, 40, 7)
+    done = score_with_ray(scorer, load_small, [str(mixed)], out, device="cpu")
+    assert (done.scored, done.failed) == (before.scored + 1, before.failed - 1)
+    score_files(scorer, [str(mixed)], tmp_path / "whole.csv")
+    images = [list(pd.read_csv(tmp_path / name)["image"]) for name in ("s.csv", "whole.csv")]
+    assert images[0] == images[1]
 
 
 def test_without_ray_one_error_says_what_to_install(

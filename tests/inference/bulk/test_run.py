@@ -145,10 +145,10 @@ def test_unreadable_files_are_listed_with_the_reason(
     paths = [str(folder), str(folder / "03.png")]
     arguments = ["score", *paths, "--backbone", "demo", "--out", str(out)]
     assert main(arguments) == 1
-    assert "5 without a score, see" in capsys.readouterr().err
+    assert "4 without a score, see" in capsys.readouterr().err
     reasons = pd.read_csv(tmp_path / "scores.failed.csv").set_index("image")["reason"]
     assert "not a readable image" in reasons[str(folder / "00.png")]
-    assert list(reasons.index).count(str(folder / "03.png")) == 2  # named twice, told twice
+    assert list(reasons.index).count(str(folder / "03.png")) == 1  # named twice, listed once
     assert reasons[str(folder / "tiny.png")].startswith("8x50 pixels")
     assert "line break" in reasons[f"{folder}/line\\nbreak.png"]
     assert len(read(out)) == 8
@@ -196,20 +196,49 @@ def test_resuming_something_else_is_an_error(
     again = load("clipiqa-pyiqa", backbone=clip)
     assert score_files(again, [f"{folder}/b"], out, overwrite=True).earlier == 0
     assert set(read(out)["preset"]) == {"clipiqa-pyiqa"}
-    parquet = tmp_path / "scores.parquet"
-    score_files(scorer, [str(folder)], parquet)
-    with pytest.raises(ValueError, match="is complete"):
-        score_files(scorer, [str(folder)], parquet)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_picture_added_at_the_end_is_scored(
-    folder: Path, scorer: Scorer, tmp_path: Path, make_picture: Callable[..., Path]
+    folder: Path, scorer: Scorer, tmp_path: Path, make_picture: Callable[..., Path], suffix: str
 ) -> None:
-    score_files(scorer, [str(folder)], tmp_path / "s.jsonl")
+    out = tmp_path / f"s{suffix}"
+    score_files(scorer, [str(folder)], out)
+    first = read(out)
+    score_files(scorer, [str(folder)], out)
+    pd.testing.assert_frame_equal(read(out), first)  # nothing to do, nothing changed
     make_picture(folder / "zz.png")
-    done = score_files(scorer, [str(folder)], tmp_path / "s.jsonl")
+    done = score_files(scorer, [str(folder)], out)
     assert (done.scored, done.earlier) == (12, 11)
-    assert len(read(tmp_path / "s.jsonl")) == 12
+    pd.testing.assert_frame_equal(read(out)[:11], first)
+    assert read(out)["image"][11] == str(folder / "zz.png")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_repaired_pictures_are_tried_again_and_come_into_their_place(
+    folder: Path, scorer: Scorer, tmp_path: Path, suffix: str
+) -> None:
+    score_files(scorer, [str(folder)], tmp_path / f"whole{suffix}", batch_size=1)
+    names = ["00.png", "03.png", "09.png", "b/c/08.png"]  # the first, two in a row, and the last
+    whole = {name: (folder / name).read_bytes() for name in names}
+    for name in names:
+        (folder / name).write_bytes(b"damaged")
+    out = tmp_path / f"s{suffix}"
+    done = score_files(scorer, [str(folder)], out, batch_size=1)
+    assert (done.scored, done.failed) == (7, 4)
+    for name in names[1:]:
+        (folder / name).write_bytes(whole[name])
+    done = score_files(scorer, [str(folder)], out, batch_size=1)
+    assert (done.scored, done.failed, done.earlier) == (10, 1, 11)
+    expected = read(tmp_path / f"whole{suffix}")
+    pd.testing.assert_frame_equal(read(out), expected[1:].reset_index(drop=True))
+    assert list(pd.read_csv(tmp_path / "s.failed.csv")["image"]) == [str(folder / "00.png")]
+    (folder / "00.png").write_bytes(whole["00.png"])
+    done = score_files(scorer, [str(folder)], out, batch_size=1)
+    assert (done.scored, done.failed) == (11, 0)
+    pd.testing.assert_frame_equal(read(out), expected)
+    assert not (tmp_path / "s.failed.csv").exists()
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
