@@ -1,9 +1,12 @@
-"""A CLIP name, a weights file or the embedded demo model -> verified weights -> the model.
+"""A CLIP name, an embedded model or a weights file -> verified weights -> the model.
 
 A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors: told apart
 by content, not by suffix. Keys follow openai-clip's layout, which open_clip's `CLIP` shares, so its
 files load too. But a file does not tell its activation: only weights trained with QuickGELU
 (open_clip's `openai` and `quickgelu` models) are right here, for openai-clip knows no other.
+
+A matrix may be stored as two factors, `KEY.left` [n, r] and `KEY.right` [r, m]: the embedding of
+49,408 tokens is most of a small CLIP otherwise.
 """
 
 import os
@@ -45,7 +48,9 @@ __all__ = [
     "random_clip",
 ]
 
-_DEMO_FILE = Path(__file__).parent / "assets" / "demo_clip.safetensors"
+_ASSETS = Path(__file__).parent / "assets"
+EMBEDDED = {"demo": _ASSETS / "demo_clip.safetensors"}
+"""The models in the package, by name."""
 
 # openai-clip knows one address and the SHA-256. The others, in order: the storage behind that
 # address, and the copy that piq keeps of RN50.
@@ -62,7 +67,7 @@ class Weights:
     """The weights of one CLIP, from a verified file.
 
     Attributes:
-        name: One of `ARCHITECTURES`, `demo`, or the file's name where the weights are others.
+        name: One of `ARCHITECTURES` or `EMBEDDED`, or the file's name where the weights are others.
         state_dict: Tensors by openai-clip's keys, on the CPU, in the precision of the file.
         sha256: SHA-256 of the file, in hex.
         path: The file.
@@ -88,8 +93,7 @@ def load_weights(
     file: write `./RN50` for a file called RN50.
 
     Args:
-        name_or_path: One of `ARCHITECTURES`, `demo` (the model embedded in the package), or the
-            path of a weights file.
+        name_or_path: One of `ARCHITECTURES`, one of `EMBEDDED`, or the path of a weights file.
         cache_dir: The cache folder; by default `$CLIPIQA_CACHE`, else `~/.cache/clipiqa_plus`.
         sha256: The SHA-256 that the file must have, in hex.
 
@@ -143,10 +147,10 @@ def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "
 
 def _locate(name: str, cache_dir: str | os.PathLike[str] | None) -> tuple[str, Path, str]:
     """Return the name, the file and its SHA-256."""
-    if name == "demo":
-        if not _DEMO_FILE.is_file():
-            raise FileNotFoundError(f"{_DEMO_FILE} is missing: install clipiqa-plus again")
-        return name, _DEMO_FILE, sha256_of(_DEMO_FILE)
+    if embedded := EMBEDDED.get(name):
+        if not embedded.is_file():
+            raise FileNotFoundError(f"{embedded} is missing: install clipiqa-plus again")
+        return name, embedded, sha256_of(embedded)
     if name in ARCHITECTURES:
         return _published_file(name, cache_dir)
     path = Path(name).expanduser()
@@ -236,7 +240,16 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     tensors = {key: value for key, value in named.items() if key not in _CONSTANTS}
     if wrong := [key for key, value in tensors.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"holds no state dict: {wrong[0]} is no tensor")
+    for key in [key.removesuffix(".left") for key in tensors if key.endswith(".left")]:
+        tensors[key] = _product(key, tensors.pop(f"{key}.left"), tensors.pop(f"{key}.right", None))
     return tensors
+
+
+def _product(key: str, left: Tensor, right: Tensor | None) -> Tensor:
+    if right is None or left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
+        sizes = [tuple(left.shape), None if right is None else tuple(right.shape)]
+        raise ValueError(f"holds factors of {key} that do not fit: {sizes[0]} and {sizes[1]}")
+    return left.float() @ right.float()
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -177,16 +177,40 @@ def test_counts_of_training_steps_may_be_absent() -> None:
         assert torch.equal(build_clip(bare).encode_image(images), expected)
 
 
-def test_demo_is_the_file_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["demo"])
+def test_an_embedded_name_is_the_file_in_the_package(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = Path(module.__file__).parents[1]
-    assert module._DEMO_FILE.relative_to(package).as_posix() == "clip/assets/demo_clip.safetensors"
-    path = tmp_path / "demo.safetensors"
-    monkeypatch.setattr(module, "_DEMO_FILE", path)
+    relative = module.EMBEDDED[name].relative_to(package).as_posix()
+    assert relative == f"clip/assets/{name}_clip.safetensors"
+    path = tmp_path / "embedded.safetensors"
+    monkeypatch.setitem(module.EMBEDDED, name, path)
     with pytest.raises(FileNotFoundError, match="install clipiqa-plus again"):
-        load_weights("demo")
+        load_weights(name)
     save_safetensors(random_clip(RESNET), path)
-    loaded = load_weights("demo")
-    assert (loaded.name, loaded.path, loaded.metadata) == ("demo", path, {"seed": "3"})
+    loaded = load_weights(name)
+    assert (loaded.name, loaded.path, loaded.metadata) == (name, path, {"seed": "3"})
+
+
+def test_a_matrix_may_be_stored_as_two_factors(tmp_path: Path) -> None:
+    state_dict = random_clip(RESNET).state_dict()
+    left, right = torch.randn(RESNET.vocab_size, 3), torch.randn(3, RESNET.transformer_width)
+    state_dict["token_embedding.weight.left"] = left.half()
+    state_dict["token_embedding.weight.right"] = right.half()
+    del state_dict["token_embedding.weight"]
+    safetensors.torch.save_file(state_dict, tmp_path / "factored")
+    found = load_weights(tmp_path / "factored").state_dict["token_embedding.weight"]
+    expected = (left.half().double() @ right.half().double()).float()
+    # A sum of three products in fp32.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+    longer = {**state_dict, "token_embedding.weight.right": torch.zeros(4, right.shape[1])}
+    del state_dict["token_embedding.weight.right"]
+    for broken in (longer, state_dict):
+        safetensors.torch.save_file(broken, tmp_path / "broken")
+        with pytest.raises(ValueError, match=r"broken holds factors of token_embedding\.weight"):
+            load_weights(tmp_path / "broken")
 
 
 def test_sha256_argument(tmp_path: Path) -> None:
