@@ -176,7 +176,7 @@ class Trainee(nn.Module):
         """Unit features [B, D] of pictures uint8 [B, 3, s, s]."""
         pixels = ((images.float() / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            seen = encode_normalised(self.clip.visual, pixels, pos_embedding=False)
+            seen = encode_normalised(self.clip.visual, pixels, "none")
         return F.normalize(seen.float(), dim=-1)
 
     def read(self, tokens: Tensor) -> Tensor:
