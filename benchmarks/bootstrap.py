@@ -11,7 +11,7 @@ import time
 import numpy as np
 from scipy import stats
 
-from clipiqa_plus.metrics.significance import bootstrap, resample_counts
+from clipiqa_plus.metrics.resampling import bootstrap, resample_counts
 
 N, RESAMPLES, PEER = 10_000, 10_000, 200
 

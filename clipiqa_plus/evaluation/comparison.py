@@ -16,14 +16,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from clipiqa_plus.metrics.classes import krcc, logistic_mapping, plcc, rmse, srcc
+from clipiqa_plus.metrics.resampling import FEWEST_UNITS, METRICS, RESAMPLES, bootstrap, interval
 from clipiqa_plus.metrics.significance import (
-    FEWEST_UNITS,
-    METRICS,
-    RESAMPLES,
-    bootstrap,
-    compare_paired,
+    FEWEST_TO_TEST,
+    compare_correlations,
     holm,
-    interval,
     wilcoxon,
     williams,
 )
@@ -33,7 +30,7 @@ WITHIN_CONTENT = "within_content"
 SKIPPED = "skipped.csv"
 """File that lists the pictures without a score."""
 FEW_UNITS = 20
-"""Below so many pictures or contents an interval is called rough."""
+"""Below so many pictures or contents intervals are called rough, and tests approximate."""
 
 COLUMNS = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic", "n")
 """As measured, after the logistic mapping, and the number of pictures."""
@@ -48,8 +45,8 @@ DIFFERENCES = (
     *("dSRCC", "dSRCC_low", "dSRCC_high", "p_SRCC", "dPLCC", "dPLCC_low", "dPLCC_high", "p_PLCC"),
     *("p_williams", "n", "resampled", "note"),
 )
-"""Of a difference: by paired bootstrap with 95% interval and p-value, and Williams' test of PLCC,
-which takes the pictures as independent."""
+"""Of a difference: 95% interval and p-value by sign flips over contents, and Williams' test of
+PLCC, which takes the pictures as independent."""
 
 
 class Comparison(NamedTuple):
@@ -147,7 +144,7 @@ def compare_sources(
     Args:
         scores: What :func:`~clipiqa_plus.evaluation.evaluation.score` returned.
         sources: Names of the sources; the others are compared with the first.
-        resamples: Number of bootstrap resamples.
+        resamples: Number of bootstrap resamples, and of random sign patterns.
         skipped: Number of pictures that should be among the scores and could not be read.
         backbones: Of each source, in words: the notes say where they are not the same.
     """
@@ -195,21 +192,24 @@ def _compare_target(
         for metric in METRICS:
             row[f"{metric}_low"], row[f"{metric}_high"] = interval(samples[metric][index])
         row["resampled"] = units.text
-        row["note"] = _note(units, {source: predictions[index]}, mos)
+        row["note"] = _note(units, {source: predictions[index]}, mos, _interval_limit(units))
         results.append(row)
     differences = []
-    for index in range(1, len(sources)):
+    pairs = [(0, index) for index in range(1, len(sources))]
+    tests = compare_correlations(predictions, mos, pairs, units.groups, resamples)
+    for at, (_, index) in enumerate(pairs):
         row = {"prompts": sources[index], "against": sources[0]}
-        for metric in ("SRCC", "PLCC"):
+        for metric, (lows, highs, ps) in tests.items():
             row[f"d{metric}"] = results[index][metric] - results[0][metric]
-            low, high, p = compare_paired(samples, 0, index, metric)
-            row |= {f"d{metric}_low": low, f"d{metric}_high": high, f"p_{metric}": p}
+            row |= {f"d{metric}_low": lows[at], f"d{metric}_high": highs[at]}
+            row[f"p_{metric}"] = ps[at]
         between = correlations(predictions[0], predictions[index])["PLCC"]
         _, row["p_williams"] = williams(
             results[0]["PLCC"], results[index]["PLCC"], between, len(mos)
         )
         pair = {sources[i]: predictions[i] for i in (0, index)}
-        row |= {"n": len(mos), "resampled": units.text, "note": _note(units, pair, mos)}
+        row |= {"n": len(mos), "resampled": units.text}
+        row["note"] = _note(units, pair, mos, _test_limit(units))
         differences.append(row)
     return results, differences
 
@@ -259,7 +259,21 @@ def _pictures(n: int) -> str:
     return "1 picture" if n == 1 else f"{n} pictures"
 
 
-def _note(units: _Units, predictions: dict[str, NDArray[np.float64]], mos: ArrayLike) -> str:
+def _interval_limit(units: _Units) -> str:
+    if units.size < FEWEST_UNITS:
+        return f"{units.text}: too few for an interval"
+    return f"{units.text}: rough interval" if units.size < FEW_UNITS else ""
+
+
+def _test_limit(units: _Units) -> str:
+    if units.size < FEWEST_TO_TEST:
+        return f"{units.text}: too few for a test, which needs {FEWEST_TO_TEST}"
+    return f"{units.text}: approximate test" if units.size < FEW_UNITS else ""
+
+
+def _note(
+    units: _Units, predictions: dict[str, NDArray[np.float64]], mos: ArrayLike, limit: str
+) -> str:
     """What limits the numbers of these sources."""
     n = np.size(mos)
     notes = []
@@ -268,11 +282,7 @@ def _note(units: _Units, predictions: dict[str, NDArray[np.float64]], mos: Array
     else:
         named = {"MOS": np.asarray(mos)} | {f"scores of {k}": v for k, v in predictions.items()}
         notes += [f"constant {k}: no correlation" for k, v in named.items() if np.ptp(v) == 0]
-    if units.size < FEWEST_UNITS:
-        notes.append(f"{units.text}: too few for an interval")
-    elif units.size < FEW_UNITS:
-        notes.append(f"{units.text}: rough interval")
-    return "; ".join([*notes, *([units.note] if units.note else [])])
+    return "; ".join(filter(None, [*notes, limit, units.note]))
 
 
 def adjust(differences: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clipiqa_plus.evaluation.comparison import SKIPPED, Comparison
-from clipiqa_plus.metrics.significance import RESAMPLES
+from clipiqa_plus.metrics.resampling import RESAMPLES
 from clipiqa_plus.training.curves import training_curves
 from clipiqa_plus.training.run_folder import versions, write_json, write_text
 
@@ -31,7 +31,7 @@ _ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
 """What 80 columns have no room for."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
-    "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
+    "dSRCC": "[95% interval] and p by sign flips; p holm: p SRCC corrected over all rows",
 }
 
 

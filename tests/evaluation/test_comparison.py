@@ -15,7 +15,8 @@ from clipiqa_plus.evaluation.comparison import (
     compare_sources,
     correlations,
 )
-from clipiqa_plus.metrics.significance import bootstrap, holm, interval, p_value, williams
+from clipiqa_plus.metrics.resampling import bootstrap, interval
+from clipiqa_plus.metrics.significance import compare_correlations, holm, williams
 
 SOURCES = ["zero_shot", "a", "b"]
 
@@ -55,11 +56,10 @@ def test_tables_hold_what_the_statistics_say() -> None:
     assert (row["SRCC_low"], row["SRCC_high"]) == interval(samples["SRCC"][1])
     assert (row["PLCC_low"], row["PLCC_high"]) == interval(samples["PLCC"][1])
     assert (row["resampled"], row["note"]) == ("30 contents", "")
-    difference = samples["SRCC"][1] - samples["SRCC"][0]
+    test = compare_correlations(x, y, [(0, 1)], scores["content"], flips=500)["SRCC"]
     assert (gain["prompts"], gain["against"]) == ("a", "zero_shot")
     assert gain["dSRCC"] == pytest.approx(row["SRCC"] - results.iloc[0]["SRCC"])
-    assert (gain["dSRCC_low"], gain["dSRCC_high"]) == interval(difference)
-    assert gain["p_SRCC"] == p_value(difference)
+    assert (gain["dSRCC_low"], gain["dSRCC_high"], gain["p_SRCC"]) == (test.low, test.high, test.p)
     r = np.corrcoef([*x[:2], y])
     assert gain["p_williams"] == pytest.approx(williams(r[0, 2], r[1, 2], r[0, 1], 90)[1])
 
@@ -99,9 +99,20 @@ def test_few_contents_are_said() -> None:
     assert results["SRCC_low"].isna().all()
     assert differences["p_SRCC"].isna().all()
     assert set(results["note"]) == {"4 contents: too few for an interval"}
-    rough = compare_sources(scored(contents=8), SOURCES, resamples=50).results
+    rough, tested = compare_sources(scored(contents=8), SOURCES, resamples=200)
     assert set(rough["note"]) == {"8 contents: rough interval"}
     assert rough["SRCC_low"].notna().all()
+    assert set(tested["note"]) == {"8 contents: approximate test"}
+
+
+def test_too_few_contents_to_be_significant_have_no_p_value() -> None:
+    results, differences = compare_sources(scored(contents=5), SOURCES, resamples=200)
+    assert results["SRCC_low"].notna().all()
+    limited = ["dSRCC_low", "dSRCC_high", "p_SRCC", "dPLCC_low", "p_PLCC"]
+    assert differences[limited].isna().all(axis=None)
+    assert set(differences["note"]) == {"5 contents: too few for a test, which needs 6"}
+    enough = compare_sources(scored(contents=6), SOURCES, resamples=200).differences
+    assert (enough["p_SRCC"] >= 2 / 64).all()
 
 
 @pytest.mark.filterwarnings("error")

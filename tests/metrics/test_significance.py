@@ -1,152 +1,143 @@
-"""Statistics: against scipy resample by resample, published examples and hand computations."""
+"""Tests of differences: against scipy, permutations by hand, simulation, published examples."""
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from clipiqa_plus.metrics.significance import (
-    bootstrap,
-    compare_paired,
+    FEWEST_TO_TEST,
+    compare_correlations,
     holm,
-    interval,
     over_splits,
-    p_value,
-    resample_counts,
+    sign_flips,
     wilcoxon,
     williams,
 )
 
-
-def data(n: int, seed: int = 0, digits: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Two sources and MOS with ties, on quite different scales."""
-    rng = np.random.default_rng(seed)
-    mos = rng.uniform(size=n).round(digits)
-    weak = 1e6 + 100 * (mos + rng.normal(size=n)).round(digits)
-    return np.stack([weak, mos + rng.normal(size=n) / 3]), mos
+Floats = NDArray[np.float64]
 
 
-@settings(max_examples=25, deadline=None)
-@given(n=st.integers(6, 60), seed=st.integers(0, 10**6), digits=st.integers(0, 3))
-def test_each_resample_equals_scipy_on_the_same_pictures(n: int, seed: int, digits: int) -> None:
-    x, y = data(n, seed, digits)
-    found = bootstrap(x, y, resamples=20, seed=seed)
-    counts = np.concatenate(list(resample_counts(n, 20, seed)))
-    for r, row in enumerate(counts.astype(int)):
-        index = np.repeat(np.arange(n), row)
-        for s in range(2):
-            u, v = x[s][index], y[index]
-            # 1e-9: sums in another order, on values of 1e6 that differ by 100.
-            assert found["RMSE"][s, r] == pytest.approx(np.sqrt(np.mean((u - v) ** 2)), rel=1e-9)
-            if np.ptp(u) == 0 or np.ptp(v) == 0:
-                assert np.isnan([found[m][s, r] for m in ("SRCC", "PLCC", "KRCC")]).all()
-                continue
-            assert found["SRCC"][s, r] == pytest.approx(stats.spearmanr(u, v)[0], abs=1e-9)
-            assert found["PLCC"][s, r] == pytest.approx(stats.pearsonr(u, v)[0], abs=1e-9)
-            assert found["KRCC"][s, r] == pytest.approx(stats.kendalltau(u, v)[0], abs=1e-12)
+def alike(
+    contents: int, pictures: int, sources: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Interchangeable sources that err by content as well as by picture; MOS; contents."""
+    groups = np.repeat(np.arange(contents), pictures)
+    mos = rng.normal(size=contents)[groups] / 2 + rng.normal(size=len(groups))
+    by_content = rng.normal(size=(sources, contents))[:, groups]
+    return mos + 0.7 * by_content + rng.normal(size=(sources, len(groups))), mos, groups
 
 
-@pytest.mark.parametrize("digits", [1, 6])
-@pytest.mark.parametrize("n", [63, 64, 65, 128, 700])
-def test_kendall_over_several_levels_equals_scipy(n: int, digits: int) -> None:
-    x, y = data(n, seed=n, digits=digits)
-    groups = np.arange(n) // 3
-    found = bootstrap(x, y, groups, resamples=4)["KRCC"]
-    for r, row in enumerate(next(resample_counts(n, 4, groups=groups)).astype(int)):
-        index = np.repeat(np.arange(n), row)
-        for s in range(2):
-            expected = stats.kendalltau(x[s][index], y[index]).statistic
-            assert found[s, r] == pytest.approx(expected, abs=1e-12)
+@pytest.mark.parametrize("contents", [6, 8, 20, 100])
+def test_level_of_5_percent_holds(contents: int) -> None:
+    rng = np.random.default_rng(contents)
+    rejected: dict[str, list[float]] = {"SRCC": [], "PLCC": []}
+    for _ in range(100):
+        x, mos, groups = alike(contents, 8, 80, rng)
+        pairs = [(2 * k, 2 * k + 1) for k in range(40)]
+        for metric, found in compare_correlations(x, mos, pairs, groups, flips=199).items():
+            rejected[metric] += (found.p <= 0.05).tolist()
+    for values in rejected.values():
+        assert len(values) == 4000  # the standard error of 0.05 is 0.0034
+        assert 0.035 <= np.mean(values) <= 0.065
 
 
-def test_counts_are_draws_with_replacement_over_all_blocks() -> None:
-    blocks = list(resample_counts(1000, 300, seed=1))
-    assert len(blocks) > 1
-    counts = np.concatenate(blocks)
-    assert counts.shape == (300, 1000)
-    assert (counts.sum(axis=1) == 1000).all()
-    # Binomial(1000, 1/1000): variance 0.999; its error over 300,000 counts is about 0.003.
-    assert counts.var() == pytest.approx(0.999, abs=0.02)
-    np.testing.assert_array_equal(counts, np.concatenate(list(resample_counts(1000, 300, seed=1))))
-    assert (counts != np.concatenate(list(resample_counts(1000, 300, seed=2)))).any()
+def test_scales_of_scores_do_not_matter() -> None:
+    x, mos, groups = alike(20, 3, 2, np.random.default_rng(0))
+    expected = compare_correlations(x, mos, [(0, 1)], groups)
+    monotone = compare_correlations([np.exp(3 * x[0]), x[1]], mos, [(0, 1)], groups)
+    np.testing.assert_array_equal(monotone["SRCC"], expected["SRCC"])
+    linear = compare_correlations([5 + x[0] / 100, x[1]], mos, [(0, 1)], groups)
+    np.testing.assert_allclose(linear["PLCC"], expected["PLCC"])
 
 
-def test_contents_are_drawn_whole() -> None:
-    groups = np.array(["b", "a", "b", "c", "a", "b"])
-    counts = np.concatenate(list(resample_counts(6, 50, groups=groups)))
-    for name in "abc":
-        of_group = counts[:, groups == name]
-        assert (of_group == of_group[:, :1]).all()
-    firsts = counts[:, [1, 0, 3]]
-    assert (firsts.sum(axis=1) == 3).all()
-
-
-def test_interval_agrees_with_scipy_bootstrap() -> None:
-    x, y = data(200, digits=6)
-    found = interval(bootstrap(x[1], y, resamples=5000)["SRCC"][0])
-    peer = stats.bootstrap(
-        (x[1], y),
-        lambda a, b: stats.spearmanr(a, b).statistic,
-        paired=True,
-        vectorized=False,
-        n_resamples=2000,
-        method="percentile",
-        rng=np.random.default_rng(5),
-    ).confidence_interval
-    # Other draws: the ends of 2,000 resamples have an error of about 0.003.
-    assert found == pytest.approx((peer.low, peer.high), abs=0.012)
-
-
-def test_repeating_pictures_within_contents_does_not_narrow_the_interval() -> None:
-    x, y = data(40, digits=6)
-    alone = interval(bootstrap(x[1], y, resamples=2000)["PLCC"][0])
-    x9, y9, contents = np.repeat(x[1], 9), np.repeat(y, 9), np.repeat(np.arange(40), 9)
-    by_content = interval(bootstrap(x9, y9, contents, resamples=2000)["PLCC"][0])
-    assert by_content == pytest.approx(alone, abs=1e-9)  # the same draws, nine times each
-    low, high = interval(bootstrap(x9, y9, resamples=2000)["PLCC"][0])
-    assert high - low < 0.5 * (alone[1] - alone[0])  # as if there were 360 pictures: a third
-
-
-def test_paired_difference_uses_the_same_resamples() -> None:
-    x, y = data(300, digits=6)
-    samples = bootstrap(np.stack([x[0], x[1], x[1]]), y, resamples=1000)
-    low, high, p = compare_paired(samples, 0, 1, "SRCC")
-    assert 0 < low < stats.spearmanr(x[1], y)[0] - stats.spearmanr(x[0], y)[0] < high
-    assert p == pytest.approx(2 / 1001)  # no resample on the other side
-    assert compare_paired(samples, 1, 2, "SRCC") == (0, 0, 1)
-
-
-def test_p_value_by_hand() -> None:
-    assert p_value(np.array([0.1, 0.2, 0.3, -0.1])) == pytest.approx(2 * 2 / 5)
-    assert p_value(np.array([0.1, -0.1])) == 1
-    assert np.isnan(p_value(np.array([0.1, np.nan])))
-    assert np.isnan(p_value(np.array([])))
-
-
-def test_p_values_are_uniform_without_a_difference() -> None:
+def test_interval_covers_a_true_difference() -> None:
     rng = np.random.default_rng(0)
-    found, of_williams = [], []
-    for seed in range(200):
-        y = rng.normal(size=80)
-        x = y + rng.normal(size=(2, 80))
-        found.append(compare_paired(bootstrap(x, y, resamples=300, seed=seed), 0, 1, "PLCC")[2])
-        r = np.corrcoef([*x, y])
-        of_williams.append(williams(r[0, 2], r[1, 2], r[0, 1], 80)[1])
-    for values in (found, of_williams):
-        # 200 experiments at 5%: 10 expected, standard deviation 3.1.
-        assert 2 <= np.sum(np.array(values) < 0.05) <= 20
+    covered = []
+    for _ in range(400):
+        x, mos, groups = alike(8, 12, 2, rng)
+        x[1] += 1.5 * rng.normal(size=x.shape[1])
+        found = compare_correlations(x, mos, [(0, 1)], groups)["PLCC"]
+        # Variances: MOS 1.25, its own errors 1.49 and 3.74.
+        true = np.sqrt(1.25 / (1.25 + 3.74)) - np.sqrt(1.25 / (1.25 + 1.49))
+        covered.append(found.low[0] <= true <= found.high[0])
+    assert 0.92 <= np.mean(covered) <= 0.98  # standard error 0.011
 
 
-def test_constant_scores_have_no_interval() -> None:
-    _, y = data(50)
-    samples = bootstrap(np.full(50, 0.1), y, resamples=100)
-    assert np.isnan(samples["SRCC"]).all()
-    assert np.isnan(samples["PLCC"]).all()
-    assert np.isnan(interval(samples["SRCC"][0])).all()
-    assert np.isfinite(interval(samples["RMSE"][0])).all()
+def test_sign_flips_equal_scipy_permutations() -> None:
+    t = np.random.default_rng(0).normal(0.4, size=9)
+    expected = stats.permutation_test(
+        (t, np.zeros(9)), lambda a, b: np.sum(a - b), permutation_type="samples"
+    )
+    assert expected.null_distribution.size == 2**9  # exact
+    assert sign_flips(t, np.ones(9)).p[0] == pytest.approx(expected.pvalue)
+    drawn = sign_flips(t, np.ones(9), flips=255)  # fewer than there are: random
+    assert drawn.p[0] == pytest.approx(expected.pvalue, abs=0.05)  # standard error 0.02
+
+
+def test_swapping_ranks_within_contents_by_hand() -> None:
+    x, mos, groups = alike(9, 5, 2, np.random.default_rng(3))
+    x[1] += 0.6 * mos
+    ranks, target = stats.rankdata(x, axis=1), stats.rankdata(mos)
+    differences = []
+    for swapped in product([False, True], repeat=9):
+        a, b = np.where(np.array(swapped)[groups], ranks[::-1], ranks)
+        differences.append(np.corrcoef(b, target)[0, 1] - np.corrcoef(a, target)[0, 1])
+    by_hand = np.mean(np.abs(differences) >= np.abs(differences[0]) - 1e-12)
+    found = compare_correlations(x, mos, [(0, 1), (1, 0)], groups)["SRCC"]
+    # By hand the correlations are computed anew for every pattern, not to first order.
+    assert found.p[0] == pytest.approx(by_hand, abs=0.01)
+    assert 0.01 < by_hand < 0.2
+    assert found.p[1] == found.p[0]
+    np.testing.assert_allclose(found.low, -found.high[::-1])
+
+
+@pytest.mark.parametrize("units", [6, 9, 30])
+def test_interval_holds_what_the_test_does_not_reject(units: int) -> None:
+    rng = np.random.default_rng(units)
+    t, w = rng.normal(0.3, size=(3, units)), rng.uniform(0.5, 2, size=(3, units))
+    found = sign_flips(t, w, flips=999)
+    for k in range(3):
+        assert found.low[k] < t[k].sum() / w[k].sum() < found.high[k]
+        for end, outward in ((found.low[k], -1e-6), (found.high[k], 1e-6)):
+            assert sign_flips(t[k] - (end + outward) * w[k], w[k], flips=999).p[0] <= 0.05
+            assert sign_flips(t[k] - (end - outward) * w[k], w[k], flips=999).p[0] > 0.05
+
+
+def test_fewer_units_than_a_test_needs() -> None:
+    t = np.arange(1.0, FEWEST_TO_TEST + 1)
+    assert sign_flips(t, np.ones_like(t)).p[0] == 2 / 64  # the smallest: all signs agree
+    assert np.isnan(sign_flips(t[1:], np.ones(5))).all()
+    assert np.isnan(sign_flips(t, np.ones_like(t), flips=18)).all()  # 19 patterns: above 0.05
+
+
+def test_equal_and_constant_sources() -> None:
+    x, mos, groups = alike(8, 4, 1, np.random.default_rng(0))
+    x = np.concatenate([x, x, np.ones_like(x)])
+    for found in compare_correlations(x, mos, [(0, 1), (0, 2)], groups).values():
+        assert (found.low[0], found.high[0], found.p[0]) == (0, 0, 1)
+        assert np.isnan([found.low[1], found.high[1], found.p[1]]).all()
+
+
+def test_pictures_are_units_where_contents_are_unknown() -> None:
+    x, mos, _ = alike(40, 1, 2, np.random.default_rng(0))
+    alone = compare_correlations(x, mos, [(0, 1)])["SRCC"]
+    assert alone == compare_correlations(x, mos, [(0, 1)], np.arange(40))["SRCC"]
+    repeated = compare_correlations(
+        np.repeat(x, 9, axis=1), np.repeat(mos, 9), [(0, 1)], np.repeat(np.arange(40), 9)
+    )["SRCC"]
+    np.testing.assert_allclose(repeated, alone)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"mos \[N\]"):
+        compare_correlations(np.zeros((2, 5)), np.zeros(4), [(0, 1)])
+    with pytest.raises(ValueError, match="groups"):
+        compare_correlations(np.zeros((2, 5)), np.zeros(5), [(0, 1)], groups=np.zeros(4))
 
 
 def test_williams_published_example() -> None:
@@ -191,8 +182,13 @@ def test_wilcoxon_by_hand() -> None:
         wilcoxon([1.0], [1.0, 2.0])
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"mos \[N\]"):
-        bootstrap(np.zeros((2, 5)), np.zeros(4))
-    with pytest.raises(ValueError, match="groups"):
-        bootstrap(np.zeros((2, 5)), np.zeros(5), groups=np.zeros(4))
+def test_p_values_of_williams_are_uniform_without_a_difference() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(1000):
+        y = rng.normal(size=80)
+        x = y + rng.normal(size=(2, 80))
+        r = np.corrcoef([*x, y])
+        found.append(williams(r[0, 2], r[1, 2], r[0, 1], 80)[1])
+    # 1,000 experiments at 5%: the standard error is 0.7%.
+    assert 0.03 <= np.mean(np.array(found) < 0.05) <= 0.07
