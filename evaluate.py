@@ -13,9 +13,10 @@ from rich.console import Console
 from clipiqa_plus.commands.errors import run_entry
 from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
 from clipiqa_plus.evaluation.evaluation import backbones, evaluate, load_sources, zero_shot_options
+from clipiqa_plus.evaluation.naming import name_data, name_sources
 from clipiqa_plus.evaluation.options import evaluation_parser
 from clipiqa_plus.evaluation.random_splits import render_repeats, repeated
-from clipiqa_plus.evaluation.results import named, render, save, save_training, start_record, stems
+from clipiqa_plus.evaluation.results import named, render, save, save_training, start_record
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.report.loggers import log_evaluation
 from clipiqa_plus.report.page import write_report
@@ -28,25 +29,26 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     cache, out, console = FeatureCache(**options.features), Path(options.out), Console()
     tables, record = NOTHING, start_record(args)
     paths, absent = expand(options.data, options.root)
-    for path, name in stems(map(str, paths)).items():
+    prompts = name_sources(options.prompts)
+    for name, path in name_data(paths).items():
         recipe = read_recipe(path)
         data, fixed = data_of(recipe, path), zero_shot_options(recipe)
         sources = load_sources(options.prompts, options.backbone, **fixed)
         if options.repeats:
             splits = (options.repeats, options.train, out / name, options.device, cache)
-            console.print(render_repeats(name, repeated(Path(path), sources, *splits)))
+            console.print(render_repeats(name, repeated(path, sources, *splits)))
             continue
         how = (options.part, options.device, cache, options.thumbnails)
         found = evaluate(sources, data, *how)
         skipped, towers = len(found.about["skipped"]), backbones(found.about)
-        compared = compare_sources(found.scores, options.prompts, skipped=skipped, backbones=towers)
+        compared = compare_sources(found.scores, list(sources), skipped=skipped, backbones=towers)
         tables = tables.add(name, compared)
         save(out, name, tables, found, record)
     for name, reason in absent.items():
         console.print(f"absent: {name}: {reason}", markup=False)
     if options.repeats:
         return tables.results
-    save_training(out, options.prompts)
+    save_training(out, prompts)
     log_evaluation(out, options.wandb, options.tensorboard)
     console.print(*(render(table, kind) for kind, table in named(tables).items()))
     console.print(f"saved: {out}, report: {write_report(out, options.report)}")

@@ -318,7 +318,7 @@ def _show_training(file: str) -> None:
 
     from clipiqa_plus.training.curves import sparkline, training_curves
 
-    curves = training_curves([file])
+    curves = training_curves({file: file})
     if curves.empty:
         print(f"no training curves: no logs/version_*/metrics.csv beside {file}")
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,12 @@ from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.evaluation.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations
 from clipiqa_plus.evaluation.interpolation import interpolate, pair_cosines
+from clipiqa_plus.evaluation.naming import ZERO_SHOT, name_sources
 from clipiqa_plus.evaluation.rank_changes import thumbnails
 from clipiqa_plus.evaluation.results import Evaluated
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
-from clipiqa_plus.prompts.files import read_prompts
+from clipiqa_plus.prompts.files import find_prompts, read_prompts
 from clipiqa_plus.prompts.nearest_words import nearest_words, text_cosines
 from clipiqa_plus.prompts.sources import ContextPrompts
 
@@ -39,8 +39,6 @@ __all__ = [
     "score",
     "zero_shot_options",
 ]
-
-ZERO_SHOT = "zero_shot"
 
 _POSITIONS: dict[PosEmbedding, str] = {
     "none": "without positional embedding",
@@ -60,7 +58,8 @@ def load_sources(
     """Load prompt sources to compare.
 
     Args:
-        specs: Each ``zero_shot`` or the path of a prompt file.
+        specs: Each ``zero_shot``, what :func:`~clipiqa_plus.prompts.files.find_prompts` takes, or
+            ``NAME=`` and one of those; see :func:`~clipiqa_plus.evaluation.naming.name_sources`.
         backbone: Backbone of all sources; None takes the one that each prompt file names, and
             for zero-shot that of the first of them.
         fallback: Backbone of zero-shot if neither is there.
@@ -77,9 +76,8 @@ def load_sources(
         ValueError: If a source is given twice or its backbone is not known.
         FileNotFoundError: If a prompt file does not exist.
     """
-    files = {spec: read_prompts(spec)[1] for spec in specs if spec != ZERO_SHOT}
-    if len(set(specs)) < len(specs):
-        raise ValueError(f"prompt sources {list(specs)} name one twice")
+    named = name_sources(specs)
+    files = {name: read_prompts(spec)[1] for name, spec in named.items() if spec != ZERO_SHOT}
     loaded: dict[tuple[str, PosEmbedding | bool | None], FrozenCLIP] = {}
 
     def clip(name: str, position: PosEmbedding | bool | None) -> FrozenCLIP:
@@ -89,21 +87,21 @@ def load_sources(
 
     first = next(iter(files.values()), {})
     sources = {}
-    for spec in specs:
-        facts = files.get(spec)
+    for name, spec in named.items():
+        facts = files.get(name)
         if facts is None:
-            name = backbone or first.get("backbone") or fallback
-            if name is None:
-                raise ValueError("zero-shot needs a backbone: name one, such as RN50")
+            tower = backbone or first.get("backbone") or fallback
+            if tower is None:
+                raise ValueError("zero-shot needs a backbone: name one with --backbone, as RN50")
             position = first.get("pos_embedding", pos_embedding)
             config = PromptConfig(mode="zero_shot", pairs=list(pairs))
             one: Reduction = "mean" if len(pairs) == 1 else "none"
             reduced = reduction or one
         else:
-            name, position = backbone or facts["backbone"], facts["pos_embedding"]
+            tower, position = backbone or facts["backbone"], facts["pos_embedding"]
             config = PromptConfig(file=spec)
             reduced = facts["reduction"]
-        sources[spec] = CLIPIQAPlus(clip(name, position), prompts=config, reduction=reduced).eval()
+        sources[name] = CLIPIQAPlus(clip(tower, position), prompts=config, reduction=reduced).eval()
     return sources
 
 
@@ -262,7 +260,7 @@ def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str)
             name: {
                 **source.backbone.describe(),
                 "pairs": [list(pair) for pair in source.prompts.pairs],
-                "file_sha256": None if name == ZERO_SHOT else _sha256(name),
+                **_file(source),
                 **_inside(source),
             }
             for name, source in sources.items()
@@ -281,8 +279,12 @@ def _inside(source: CLIPIQAPlus) -> dict[str, Any]:
     }
 
 
-def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _file(source: CLIPIQAPlus) -> dict[str, str | None]:
+    if source.config.file is None:
+        return {"file": None, "file_sha256": None}
+    path = find_prompts(source.config.file)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"file": source.config.file, "file_sha256": digest}
 
 
 def backbones(about: Mapping[str, Any]) -> dict[str, str]:

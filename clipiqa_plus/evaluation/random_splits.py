@@ -11,15 +11,13 @@ from rich.table import Table
 
 from clipiqa_plus.evaluation.comparison import compare
 from clipiqa_plus.evaluation.evaluation import score
+from clipiqa_plus.evaluation.naming import LEARNED
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.metrics.significance import over_splits, wilcoxon
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.training.cli import TrainCLI
 from clipiqa_plus.training.recipes import data_of, find_recipe, read_recipe
 from clipiqa_plus.training.run_folder import write_text
-
-LEARNED = "learned"
-"""Name of the source that is learned within each split."""
 
 
 def split_kind(recipe: Path) -> str:

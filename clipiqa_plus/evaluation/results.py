@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,12 +228,13 @@ def save(
     write_json(folder / RECORD, record)
 
 
-def save_training(folder: Path, prompts: Sequence[str]) -> None:
+def save_training(folder: Path, prompts: Mapping[str, str]) -> None:
     """Write what the runs beside prompt files logged, as ``training.parquet``.
 
     Args:
         folder: Folder of the evaluation.
-        prompts: Prompt sources, see :func:`~clipiqa_plus.training.curves.training_curves`.
+        prompts: Prompt sources by name, see
+            :func:`~clipiqa_plus.training.curves.training_curves`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save_parquet(folder / TRAINING, training_curves(prompts))
@@ -262,17 +263,3 @@ def load_table(path: Path) -> pd.DataFrame:
     table = pd.DataFrame(json.loads(path.read_text()))
     numbers = [c for c in table.columns if c not in _TEXT]
     return table.astype({c: float for c in numbers if c != "n"})
-
-
-def stems(paths: Iterable[str]) -> dict[str, str]:
-    """Return the names of data sets by their recipes.
-
-    Raises:
-        ValueError: If two recipes share a name.
-    """
-    found = {str(path): Path(path).stem for path in paths}
-    names = list(found.values())
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"two recipes are named {twice[0]!r}; rename one: results go by that name")
-    return found

@@ -28,6 +28,7 @@ from clipiqa_plus.evaluation.results import (
     load_table,
     markdown,
 )
+from clipiqa_plus.prompts.files import find_prompts
 from clipiqa_plus.report.picture_charts import POINTS, picture_charts, picture_table, records, shown
 
 MOVED_COLUMNS = ("picture", "id", "tuning", "prompts", "against", "MOS", "score", "before", "gain")
@@ -89,9 +90,11 @@ def log_wandb(folder: Path, project: str) -> None:
         run.log(logged)
         files = _prompt_files(record)
         if files:
-            artifact = wandb.Artifact("evaluated-prompts", "prompts", metadata=files)
-            for index, source in enumerate(files):
-                artifact.add_file(source, f"{index}-{Path(source).name}")
+            digests = {name: digest for name, (_, digest) in files.items()}
+            artifact = wandb.Artifact("evaluated-prompts", "prompts", metadata=digests)
+            for name, (file, _) in files.items():
+                path = find_prompts(file)
+                artifact.add_file(str(path), f"{name}{path.suffix}")
             run.log_artifact(artifact)
 
 
@@ -179,8 +182,12 @@ def _moved(group: _Group) -> Iterator[tuple[dict[str, Any], bytes | None]]:
                 yield row(tuning, other, moved), group.jpegs.get(moved.id)
 
 
-def _prompt_files(record: dict[str, Any]) -> dict[str, str]:
-    """Paths of the prompt files with their SHA-256."""
+def _prompt_files(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Prompt files and their SHA-256, by source."""
     sources = [about["sources"] for about in record["data"].values()]
-    files = {name: facts["file_sha256"] for part in sources for name, facts in part.items()}
-    return {name: digest for name, digest in files.items() if digest}
+    return {
+        name: (facts["file"], facts["file_sha256"])
+        for part in sources
+        for name, facts in part.items()
+        if facts.get("file")
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,23 @@ _BARS = "▁▂▃▄▅▆▇█"
 _PARTS = ("train/", "val/")
 
 
-def training_curves(prompt_files: Iterable[str]) -> pd.DataFrame:
+def training_curves(sources: Mapping[str, str]) -> pd.DataFrame:
     """Read the training loss and the validation metrics of the runs that learned prompts.
 
     Args:
-        prompt_files: Prompt files; beside each, a run folder has ``logs/version_*/metrics.csv``,
-            one for each time the run was started or resumed.
+        sources: Prompt files or folders of runs, by name; a run folder has
+            ``logs/version_*/metrics.csv``, one for each time the run was started or resumed.
 
     Returns:
         ``prompts``, ``metric`` (such as ``train/loss``), ``step`` and ``value``, in the order of
         steps; where a resumed run did a step again, its last value. No row of a file without logs.
     """
     frames = []
-    for prompts in prompt_files:
-        logs = sorted(Path(prompts).parent.glob("logs/version_*/metrics.csv"), key=_version)
+    for prompts, source in sources.items():
+        path = Path(source)
+        folder = path if path.is_dir() else path.parent
+        folder = folder.parent if folder.name == "checkpoints" else folder
+        logs = sorted(folder.glob("logs/version_*/metrics.csv"), key=_version)
         if not logs:
             continue
         table = pd.concat([pd.read_csv(log) for log in logs], ignore_index=True)

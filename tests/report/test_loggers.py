@@ -23,9 +23,9 @@ def folder(tmp_path: Path) -> Path:
     """An evaluation of a prompt file, "a", which tuning made better for some pictures."""
     folder = evaluation(tmp_path / "an evaluation", pictures(60), resamples=20)
     record = json.loads((folder / "evaluation.json").read_text())
-    prompts = tmp_path / "a"
+    prompts = tmp_path / "a.safetensors"
     prompts.write_bytes(b"context tokens")
-    record["data"]["mine"]["sources"]["a"]["file_sha256"] = "d4"
+    record["data"]["mine"]["sources"]["a"] |= {"file": str(prompts), "file_sha256": "d4"}
     (folder / "evaluation.json").write_text(json.dumps(record))
     return folder
 
@@ -37,7 +37,6 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.chdir(tmp_path)  # where the prompt file is "a"
     log_evaluation(folder, wandb_project="mine")
     (run,) = (folder / "wandb").glob("offline-run-*")
     (results,) = run.glob("files/media/table/results_*.table.json")
@@ -60,7 +59,7 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
     (log,) = run.glob("*.wandb")
     artifacts = wandb_artifacts(log)
     (prompts,) = [a for a in artifacts if a.type == "prompts"]
-    assert [entry.path for entry in prompts.manifest.contents] == ["0-a"]
+    assert [entry.path for entry in prompts.manifest.contents] == ["a.safetensors"]
     assert prompts.manifest.contents[0].size == len(b"context tokens")
     assert json.loads(prompts.metadata) == {"a": "d4"}
     (images,) = [a for a in artifacts if "moved" in a.name]

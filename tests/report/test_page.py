@@ -253,7 +253,7 @@ def test_training_beside_a_prompt_file_is_drawn(tmp_path: Path) -> None:
     log_training(tmp_path / "run")
     folder = evaluation(tmp_path / "out", pictures(40))
     assert "No log of a training run" in Page(write_report(folder)).text
-    save_training(folder, ["zero_shot", str(tmp_path / "run/prompts.safetensors")])
+    save_training(folder, {"zero_shot": "zero_shot", "a": str(tmp_path / "run")})
     charts = [str(a.get("aria-label")) for _, a in Page(write_report(folder)).tags]
     assert any(
         "train/loss in training" in c and "0.500 at first, 0.250 at last" in c for c in charts
@@ -330,7 +330,7 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
     scores = pictures()
     scores["distortion"] = [f"blur_{i % 3}" for i in range(len(scores))]
     folder = evaluation(tmp_path / "out", scores, names=("mine", "yours"))
-    save_training(folder, [str(tmp_path / "run/prompts.safetensors")])
+    save_training(folder, {"a": str(tmp_path / "run/prompts.safetensors")})
     page = write_report(folder)
     with playwright.sync_playwright() as driver:
         browser = launch(driver)

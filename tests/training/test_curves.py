@@ -20,8 +20,10 @@ def test_a_resumed_run_is_one_curve(tmp_path: Path) -> None:
     write(tmp_path / "a", 9, FIRST)
     write(tmp_path / "a", 10, RESUMED)  # behind 9, which a sort by name would not do
     prompts = str(tmp_path / "a/prompts.safetensors")
-    curves = training_curves(["zero_shot", prompts, str(tmp_path / "b/prompts.safetensors")])
-    assert curves["prompts"].unique().tolist() == [prompts]
+    curves = training_curves(
+        {"zero_shot": "zero_shot", "a": prompts, "b": str(tmp_path / "b/prompts.safetensors")}
+    )
+    assert curves["prompts"].unique().tolist() == ["a"]
     loss = curves[curves["metric"] == "train/loss"]
     assert loss["step"].tolist() == [0, 2, 4]
     assert loss["value"].tolist() == [0.5, 0.3, 0.2]
@@ -30,7 +32,7 @@ def test_a_resumed_run_is_one_curve(tmp_path: Path) -> None:
 
 
 def test_without_logs_there_is_no_curve(tmp_path: Path) -> None:
-    assert training_curves([str(tmp_path / "prompts.safetensors")]).empty
+    assert training_curves({"a": str(tmp_path / "prompts.safetensors")}).empty
 
 
 def test_sparkline() -> None:
