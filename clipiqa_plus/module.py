@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
@@ -15,7 +14,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
@@ -27,6 +25,7 @@ from clipiqa_plus.metrics.classes import iqa_metrics
 from clipiqa_plus.prompts.checkpoints import FACTS, read_torch
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
 from clipiqa_plus.prompts.files import check_backbone, read_prompts
+from clipiqa_plus.prompts.schedule import CosineSchedule
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
 
@@ -330,14 +329,7 @@ class CLIPIQAPlus(LightningModule):
         if self.schedule == "constant":
             return optimizer
         steps = max(1, self.trainer.estimated_stepping_batches)  # infinite without a limit
-        period = self.period or steps
-        if steps > period or math.isinf(period):
-            raise ValueError(
-                f"the training has {steps} steps and the cosine schedule a period of {period}: "
-                "end within it (trainer.max_steps, trainer.max_epochs), give a longer one "
-                "(model.period), or take model.schedule constant"
-            )
-        scheduler = CosineAnnealingLR(optimizer, T_max=int(period), eta_min=self.min_lr)
+        scheduler = CosineSchedule(optimizer, steps, self.period, self.min_lr)
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -55,6 +55,7 @@ class RunRecord(Callback):
         self.seed = seed
         self.licence = licence
         self.best = -math.inf
+        self.training = False
 
     def state_dict(self) -> dict[str, float]:
         """Return the highest validation SRCC so far, for resuming."""
@@ -65,8 +66,9 @@ class RunRecord(Callback):
         self.best = state_dict["best"]
 
     @rank_zero_only
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is known before the training; its checkpoint, if any, was accepted."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is known before the training; a checkpoint to resume was accepted by now."""
+        self.training = True
         self._write_run(trainer)
 
     @rank_zero_only
@@ -110,7 +112,7 @@ class RunRecord(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Write the prompts as they are when the training is cut short, and say how to go on."""
-        if trainer.state.fn != TrainerFn.FITTING or not trainer.global_step:
+        if not self.training or not trainer.global_step:
             return
         cut = f"training cut short after {trainer.global_step:,} steps"
         if (self.folder / ASIDE).is_dir():
@@ -124,6 +126,7 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the learned prompts and the metrics."""
+        self.training = False
         path = self._write_prompts(trainer, pl_module)
         if path is not None:
             rank_zero_info(f"learned prompts: {path}")

@@ -16,6 +16,7 @@ from filelock import FileLock
 import train
 from clipiqa_plus.prompts.files import read_prompts
 from clipiqa_plus.training.claim import ASIDE, RunClaim
+from tests.prompts.test_checkpoints import Evil
 from tests.support.training_run import run
 
 ROOT = Path(__file__).parents[2]
@@ -170,3 +171,32 @@ def test_an_interrupted_training_leaves_its_prompts(
     assert torch.equal(tensors["ctx"], read_prompts(folder / "checkpoints/last.ckpt")[0]["ctx"])
     said = f"training cut short after 6 steps; prompts so far: {folder / 'prompts.safetensors'}"
     assert f"{said}; go on with --run {folder} --ckpt_path last" in caplog.text
+
+
+def test_a_finished_cosine_is_not_laid_out_anew(recipe: Path) -> None:
+    run(recipe, "--trainer.max_epochs=2")
+    folder = recipe.parent / "run"
+    before = results(folder)
+    with pytest.raises(ValueError, match=r"in 6 steps, .* in 12; .*--model\.prompts\.file"):
+        run(recipe, "--trainer.max_epochs=4", "--ckpt_path=last")
+    after = results(folder)
+    assert {name: after[name] for name in before} == before  # logs/version_1 is new
+    # The remedy: a new run that begins with what was learned.
+    prompts = folder / "prompts.safetensors"
+    options = [f"--model.prompts.file={prompts}", "--trainer.max_epochs=1"]
+    train.main([f"--config={recipe}", f"--run={folder}2", *options])
+    assert read_prompts(recipe.parent / "run2")[1]["steps"] == 9
+
+
+def test_a_checkpoint_that_runs_code_is_refused(recipe: Path) -> None:
+    run(recipe, "--trainer.max_epochs=1")
+    folder = recipe.parent / "run"
+    last = folder / "checkpoints/last.ckpt"
+    content = torch.load(last, weights_only=True) | {"callbacks": Evil(recipe.parent / "ran")}
+    torch.save(content, last)
+    with pytest.raises(ValueError, match=r"last\.ckpt: refused, .*\(posix\.system\)"):
+        run(recipe, "--ckpt_path=last")
+    served = "http://127.0.0.1:9/evil.ckpt"
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        run(recipe, f"--ckpt_path={served}")
+    assert not (recipe.parent / "ran").exists()

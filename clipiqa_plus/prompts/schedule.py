@@ -1,0 +1,56 @@
+"""The learning rate of context tokens: a cosine that is never laid out anew halfway."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+
+class CosineSchedule(CosineAnnealingLR):
+    """Torch's cosine, resumed over the number of steps that it was laid out for, or not at all.
+
+    Torch's own takes up the old period from a checkpoint; behind its end the learning rate rises
+    again. A training that goes on for longer than planned would jump from almost 0 to its start.
+
+    Args:
+        optimizer: Whose learning rate falls.
+        steps: Steps of the training; infinite without a limit.
+        period: Steps until the least rate is reached; None takes those of the training.
+        min_lr: The least rate.
+
+    Raises:
+        ValueError: If the training has more steps than the period.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, steps: float, period: int | None = None, min_lr: float = 0.0
+    ) -> None:
+        length = period or steps
+        if steps > length or math.isinf(length):
+            raise ValueError(
+                f"the training has {steps} steps and the cosine schedule a period of {length}: "
+                "end within it (trainer.max_steps, trainer.max_epochs), give a longer one "
+                "(model.period), or take model.schedule constant"
+            )
+        super().__init__(optimizer, T_max=int(length), eta_min=min_lr)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint.
+
+        Raises:
+            ValueError: If the schedule there has another period or least rate.
+        """
+        before = state_dict["T_max"], state_dict["eta_min"]
+        now = self.T_max, self.eta_min
+        if before != now:
+            raise ValueError(
+                f"the checkpoint's cosine schedule falls to {before[1]:g} in {before[0]:,} steps, "
+                f"that of this training to {now[1]:g} in {now[0]:,}; the learning rate would jump. "
+                "Resume with the number of epochs or steps and the batch size of the run, or "
+                "begin a new run from its prompts: --run NEW --model.prompts.file OLD/"
+                "prompts.safetensors"
+            )
+        super().load_state_dict(state_dict)
