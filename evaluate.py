@@ -16,11 +16,12 @@ from clipiqa_plus.evaluation.evaluation import backbones, evaluate, load_sources
 from clipiqa_plus.evaluation.naming import name_data, name_sources
 from clipiqa_plus.evaluation.options import evaluation_parser
 from clipiqa_plus.evaluation.random_splits import render_repeats, repeated
-from clipiqa_plus.evaluation.results import named, render, save, save_training, start_record
+from clipiqa_plus.evaluation.results import named, save, save_training, start_record
+from clipiqa_plus.evaluation.terminal import render
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.report.loggers import log_evaluation
 from clipiqa_plus.report.page import write_report
-from clipiqa_plus.training.recipes import data_of, expand, read_recipe
+from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
 
 
 def main(args: list[str] | None = None) -> pd.DataFrame:
@@ -29,13 +30,24 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     cache, out, console = FeatureCache(**options.features), Path(options.out), Console()
     tables, record = NOTHING, start_record(args)
     paths, absent = expand(options.data, options.root)
+    train = read_recipe(options.train) if options.train else None
     prompts = name_sources(options.prompts)
     for name, path in name_data(paths).items():
         recipe = read_recipe(path)
-        data, fixed = data_of(recipe, path), zero_shot_options(recipe)
+        data, fixed = (
+            data_of(recipe, path, **rooted(path, options.root)),
+            zero_shot_options(recipe, train),
+        )
         sources = load_sources(options.prompts, options.backbone, **fixed)
         if options.repeats:
-            splits = (options.repeats, options.train, out / name, options.device, cache)
+            splits = (
+                options.repeats,
+                options.train,
+                out / name,
+                options.device,
+                cache,
+                options.root,
+            )
             console.print(render_repeats(name, repeated(path, sources, *splits)))
             continue
         how = (options.part, options.device, cache, options.thumbnails)

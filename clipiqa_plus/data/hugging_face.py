@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.images import RGBImage, read_rgb, to_rgb
-from clipiqa_plus.data.tables import checked_range
+from clipiqa_plus.data.tables import check_scale, checked_range, usual_split
 
 _PARTS = {"train": "train", "validation": "val", "val": "val", "dev": "val", "test": "test"}
 
@@ -29,7 +29,8 @@ class HuggingFaceData(IQADataModule):
         higher_is_better: Whether a higher score means better quality.
         image_column: Column with the pictures.
         mos_column: Column with the scores.
-        split: None takes the folder's own splits if it has several, else a random split.
+        split: None takes the folder's own splits if it has several, else a random split:
+            by content where contents are known.
         **options: The arguments of :class:`~clipiqa_plus.data.base.IQADataModule`.
     """
 
@@ -38,7 +39,7 @@ class HuggingFaceData(IQADataModule):
     def __init__(
         self,
         path: str,
-        mos_range: tuple[float, float],
+        mos_range: tuple[float, float] | None = None,
         higher_is_better: bool = True,
         image_column: str = "image",
         mos_column: str = "mos",
@@ -46,7 +47,7 @@ class HuggingFaceData(IQADataModule):
         **options: Any,
     ) -> None:
         super().__init__(root=path, split=split, **options)
-        self.mos_range = checked_range(mos_range)
+        self.mos_range = checked_range(mos_range, str(self.root))
         self.higher_is_better = higher_is_better
         self.image_column = image_column
         self.mos_column = mos_column
@@ -76,7 +77,8 @@ class HuggingFaceData(IQADataModule):
         if len(parts) > 1:
             table["split"] = [_PARTS[name.partition("/")[0]] for name in ids]
         if not self._split_given:
-            self.split_kind = "official" if len(parts) > 1 else "random"
+            self.split_kind = usual_split(table)
+        check_scale(table, self.targets, self.mos_range, self.label)
         return table
 
     def check_pictures(self) -> None:

@@ -11,6 +11,9 @@ import pandas as pd
 
 from clipiqa_plus.data.base import IQADataModule
 
+FEWEST_ROWS, LEAST_FILLED = 10, 0.1
+"""The share of a declared scale that the scores of so many pictures must span."""
+
 
 class TableData(IQADataModule):
     """Pictures and scores named in a CSV or Parquet file.
@@ -21,13 +24,14 @@ class TableData(IQADataModule):
 
     Args:
         table: The file: ``.csv``, ``.tsv`` or ``.parquet``.
-        mos_range: Lowest and highest score that the scale allows. It is never guessed from the
-            scores, which would make two tables of one scale differ.
+        mos_range: Required: lowest and highest score that the scale allows. It is never guessed
+            from the scores, which would make two tables of one scale differ.
         higher_is_better: Whether a higher score means better quality.
         root: Folder of the pictures; None takes the folder of the table.
         image_column: Column with the file names.
         mos_column: Column with the scores.
-        split: None takes the ``split`` column if there is one, else a random split.
+        split: None takes the ``split`` column if there is one, else a random split: by content
+            where contents are known.
         **options: The arguments of :class:`~clipiqa_plus.data.base.IQADataModule`.
     """
 
@@ -36,7 +40,7 @@ class TableData(IQADataModule):
     def __init__(
         self,
         table: str,
-        mos_range: tuple[float, float],
+        mos_range: tuple[float, float] | None = None,
         higher_is_better: bool = True,
         root: str | os.PathLike[str] | None = None,
         image_column: str = "image",
@@ -46,7 +50,7 @@ class TableData(IQADataModule):
     ) -> None:
         self.table = Path(table)
         super().__init__(root=root or self.table.parent, split=split, **options)
-        self.mos_range = checked_range(mos_range)
+        self.mos_range = checked_range(mos_range, self.label)
         self.higher_is_better = higher_is_better
         self.image_column = image_column
         self.mos_column = mos_column
@@ -69,16 +73,62 @@ class TableData(IQADataModule):
                 )
         table = table.rename(columns=renamed)
         if not self._split_given:
-            self.split_kind = "official" if "split" in table else "random"
+            self.split_kind = usual_split(table)
+        check_scale(table, self.targets, self.mos_range, self.label)
         return table
 
 
-def checked_range(mos_range: tuple[float, float]) -> tuple[float, float]:
+def usual_split(table: pd.DataFrame) -> str:
+    """Return the kind of split that suits a user's table.
+
+    Pictures of one content in training and in test would make prompts look better than they are.
+
+    Args:
+        table: Annotations.
+    """
+    if "split" in table:
+        return "official"
+    return "content" if "content" in table and table["content"].nunique() > 1 else "random"
+
+
+def check_scale(
+    table: pd.DataFrame, targets: Sequence[str], mos_range: tuple[float, float], label: str
+) -> None:
+    """Refuse a scale of which the scores fill next to nothing, as 1 to 5 declared as 0 to 100.
+
+    Args:
+        table: Annotations; fewer than :data:`FEWEST_ROWS` rows pass.
+        targets: Score columns.
+        mos_range: Declared scale.
+        label: What the error calls the table.
+
+    Raises:
+        ValueError: If scores of a target fill less than :data:`LEAST_FILLED` of it.
+    """
+    low, high = mos_range
+    for target in targets:
+        if target not in table or len(table) < FEWEST_ROWS:
+            continue
+        scores = pd.to_numeric(table[target], errors="coerce").dropna()
+        filled = float(scores.max() - scores.min()) / (high - low)
+        if 0 < filled < LEAST_FILLED:
+            raise ValueError(
+                f"{label}: {target} goes from {scores.min():g} to {scores.max():g}, {filled:.0%} "
+                f"of the declared scale {low:g} to {high:g}; give the true scale as mos_range"
+            )
+
+
+def checked_range(mos_range: tuple[float, float] | None, label: str) -> tuple[float, float]:
     """Return the range of a user's scale.
 
     Raises:
-        ValueError: If it is empty or upside down.
+        ValueError: If it is missing, empty or upside down.
     """
+    if mos_range is None:
+        raise ValueError(
+            f"{label}: mos_range is missing; give the lowest and the highest score that the scale "
+            "allows, such as --data.mos_range '[1, 5]'"
+        )
     low, high = mos_range
     if not low < high:
         raise ValueError(f"mos_range is {low:g} to {high:g}; give the lowest score first")

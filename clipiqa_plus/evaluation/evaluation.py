@@ -105,11 +105,20 @@ def load_sources(
     return sources
 
 
-def zero_shot_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a recipe's model section says of zero-shot: options of :func:`load_sources`."""
-    model = recipe.get("model") or {}
+def zero_shot_options(
+    recipe: Mapping[str, Any], train: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what a recipe's model section says of zero-shot: options of :func:`load_sources`.
+
+    Args:
+        recipe: The recipe of the data set.
+        train: The recipe of training, if there is one: its model section comes first.
+
+    Without a model section the backbone is that of the paper, RN50.
+    """
+    model = (train or {}).get("model") or recipe.get("model") or {}
     return {
-        "fallback": model.get("backbone"),
+        "fallback": model.get("backbone", "RN50"),
         "pos_embedding": model.get("pos_embedding"),
         "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
         # A regressor is learned: without one, zero-shot takes the mean of the pairs.

@@ -16,18 +16,23 @@ def evaluation_parser(description: str | None) -> ArgumentParser:
     """
     parser = ArgumentParser(description=description)
     add = parser.add_argument
-    add("--prompts", nargs="+", default=["zero_shot"], help="zero_shot, and prompt files")
+    add(
+        "--prompts",
+        nargs="+",
+        default=["zero_shot"],
+        help="zero_shot, files, runs; NAME=PATH",
+    )
     add(
         "--data",
         nargs="+",
         default=["configs/demo.yaml"],
         help="recipes with a data section, short names of benchmarks, or configs/benchmarks.yaml",
     )
-    add("--root", type=str | None, help="folder of all data sets, for configs/benchmarks.yaml")
+    add("--root", type=str | None, help="folder of all benchmarks (default: data)")
     add("--part", default="test", choices=["train", "val", "test"], help="part to evaluate")
     add("--repeats", type=int, default=0, help="test on so many random splits instead")
     add("--train", type=str | None, help="with --repeats: recipe to learn by in each split")
-    add("--backbone", type=str | None, help="of zero-shot (default: as learned, or the recipe's)")
+    add("--backbone", type=str | None, help="default: as learned, or the recipe's, or RN50")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     add("--out", default="runs/evaluation", help="folder for results and scores per picture")
     add("--report", type=str | None, help="where the HTML page goes (default: OUT/report.html)")

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rich.table import Table
 
 from clipiqa_plus.evaluation.comparison import compare
 from clipiqa_plus.evaluation.evaluation import score
 from clipiqa_plus.evaluation.naming import LEARNED
+from clipiqa_plus.evaluation.terminal import FittedTable
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.metrics.significance import over_splits, wilcoxon
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.training.cli import TrainCLI
-from clipiqa_plus.training.recipes import data_of, find_recipe, read_recipe
+from clipiqa_plus.training.recipes import data_of, find_recipe, read_recipe, rooted
 from clipiqa_plus.training.run_folder import write_text
 
 
-def split_kind(recipe: Path) -> str:
+def split_kind(recipe: Path, **options: str) -> str:
     """Return how random splits of a data set are drawn: by content where contents are known."""
-    table = data_of(read_recipe(recipe), recipe).annotations
+    table = data_of(read_recipe(recipe), recipe, **options).annotations
     return "content" if "content" in table and table["content"].nunique() > 1 else "random"
 
 
@@ -34,6 +34,7 @@ def repeated(
     out: Path,
     device: str | torch.device = "cpu",
     cache: FeatureCache | None = None,
+    root: str | None = None,
 ) -> pd.DataFrame:
     """Test prompt sources on the test parts of several random splits.
 
@@ -45,6 +46,7 @@ def repeated(
         out: Folder; gets ``repeats.csv``, ``over_repeats.csv`` and the runs, one per split.
         device: Where to compute.
         cache: Where features are kept; pictures are encoded once for all splits.
+        root: Folder of all data sets, if not the recipe's.
 
     Returns:
         One row per split, target and source, with the numbers of
@@ -57,13 +59,15 @@ def repeated(
         raise ValueError(f"{repeats} repeats; a spread needs at least 2")
     if not sources and train is None:
         raise ValueError("nothing to test: name prompt sources, or a recipe to train by")
-    kind = split_kind(recipe)
+    place = rooted(recipe, root)
+    kind = split_kind(recipe, **place)
     tables = []
     for repeat in range(repeats):
-        data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat)
+        data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat, **place)
+        split, run = {"split": kind, "repeat": str(repeat)}, f"repeat-{repeat}"
         compared = dict(sources)
         if train is not None:
-            compared[LEARNED] = _learn(find_recipe(train), recipe, kind, repeat, out)
+            compared[LEARNED] = _learn(find_recipe(train), recipe, place | split, out / run)
         found = compare(score(compared, data, "test", device, cache), compared)
         found.insert(0, "repeat", repeat)
         found.insert(1, "split", kind)
@@ -101,36 +105,34 @@ def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def render_repeats(name: str, results: pd.DataFrame) -> Table:
+def render_repeats(name: str, results: pd.DataFrame) -> FittedTable:
     """Return the summary over splits as a table for the terminal.
 
     Args:
         name: Name of the data set.
         results: What :func:`repeated` returned.
     """
-    summary = over_repeats(results)
-    table = Table(title=f"{name}: test parts of random splits (by {results['split'].iloc[0]})")
-    for heading in ("target", "prompts", "splits", "SRCC", "median", "PLCC", "median", "Wilcoxon"):
-        table.add_column(heading)
-    for row in summary.to_dict("records"):
-        cells = [str(row["target"]), str(row["prompts"]), str(row["splits"])]
+    rows = []
+    for row in over_repeats(results).to_dict("records"):
+        cells = {key: str(row[key]) for key in ("target", "prompts", "splits")}
         for metric in ("SRCC", "PLCC"):
-            cells.append(f"{row[f'{metric}_mean']:.4f} +- {row[f'{metric}_std']:.4f}")
-            cells.append(f"{row[f'{metric}_median']:.4f}")
+            cells[f"{metric}_mean"] = f"{row[f'{metric}_mean']:.4f} +- {row[f'{metric}_std']:.4f}"
+            cells[f"{metric}_median"] = f"{row[f'{metric}_median']:.4f}"
         p_value = row.get("p_wilcoxon", float("nan"))
-        table.add_row(*cells, f"p = {p_value:.3g}" if p_value == p_value else "")
-    return table
+        cells["Wilcoxon"] = f"p = {p_value:.3g}" if p_value == p_value else ""
+        rows.append(cells)
+    title = f"{name}: test parts of random splits (by {results['split'].iloc[0]})"
+    return FittedTable(pd.DataFrame(rows), title)
 
 
-def _learn(train: Path, recipe: Path, kind: str, repeat: int, out: Path) -> CLIPIQAPlus:
+def _learn(train: Path, recipe: Path, data: Mapping[str, str], run: Path) -> CLIPIQAPlus:
     cli = TrainCLI(
         train,
         [
             f"--config={train}",
             f"--config={recipe}",
-            f"--data.init_args.split={kind}",
-            f"--data.init_args.repeat={repeat}",
-            f"--run={out / f'repeat-{repeat}'}",
+            *(f"--data.init_args.{name}={value}" for name, value in data.items()),
+            f"--run={run}",
             "--overwrite=true",
         ],
     )

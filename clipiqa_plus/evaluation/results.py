@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from rich import box
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from clipiqa_plus.evaluation.comparison import SKIPPED, Comparison
 from clipiqa_plus.metrics.resampling import RESAMPLES
@@ -24,15 +20,9 @@ RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
 CROSS_SET = "cross_set"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
-_TEXT = ("data", "target", "prompts", "against", "note", "resampled")
+TEXT_COLUMNS = ("data", "target", "prompts", "against", "note", "resampled")
 SHARED = ("data", "target", "against", "resampled", "n")
 """Columns that stand in the heading of a table whose rows all share them."""
-_ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
-"""What 80 columns have no room for."""
-_CAPTIONS = {
-    "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
-    "dSRCC": "[95% interval] and p by sign flips; p holm: p SRCC corrected over all rows",
-}
 
 
 class Evaluated(NamedTuple):
@@ -110,57 +100,6 @@ def _text(value: Any, name: str, form: str) -> str:
     if name.startswith("p_"):
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     return f"{value:{form}}"
-
-
-def render(table: pd.DataFrame, title: str = "results") -> Group:
-    """Return a table for the terminal: one for each data set and target, readable at 80 columns.
-
-    What all rows of one share stands in its heading, what limits them below.
-
-    Args:
-        table: One of :func:`named`.
-        title: Its title.
-    """
-    by = [column for column in ("data", "target") if column in table]
-    parts = [part for _, part in table.groupby(by, sort=False)] if by else [table]
-    captions = [Text(text, "italic") for column, text in _CAPTIONS.items() if column in table]
-    return Group(*(_drawn(part, title) for part in parts), *captions)
-
-
-def _drawn(part: pd.DataFrame, title: str) -> Table:
-    shared = [c for c in SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
-    heading = "  ".join([title, *(f"{name}: {part[name].iloc[0]}" for name in shared)])
-    drawn = Table(
-        title=heading,
-        title_justify="left",
-        caption="\n".join(_limits(part)),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    shown = printable(part.drop(columns=[*shared, *_ONLY_SAVED, "note"], errors="ignore"))
-    for name in shown:
-        number = name not in _TEXT
-        drawn.add_column(
-            str(name).replace("_", "\n"),
-            justify="right" if number else "left",
-            no_wrap=number,
-            overflow="fold",
-        )
-    for row in shown.itertuples(index=False):
-        drawn.add_row(*(str(value).replace(" [", "\n[") for value in row))
-    return drawn
-
-
-def _limits(part: pd.DataFrame) -> list[str]:
-    """The notes of a table, each named after its source unless all share it."""
-    if "note" not in part:
-        return []
-    notes = part["note"].tolist()
-    if len(set(notes)) == 1:
-        return notes[:1]
-    return [f"{name}: {note}" for name, note in zip(part["prompts"], notes, strict=True) if note]
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -261,5 +200,5 @@ def load_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; make it with evaluate.py --out FOLDER")
     table = pd.DataFrame(json.loads(path.read_text()))
-    numbers = [c for c in table.columns if c not in _TEXT]
+    numbers = [c for c in table.columns if c not in TEXT_COLUMNS]
     return table.astype({c: float for c in numbers if c != "n"})

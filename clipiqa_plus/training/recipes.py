@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ def find_recipe(spec: str | Path) -> Path:
     known = CONFIGS / "benchmarks" / f"{spec}.yaml"
     if str(spec) in BENCHMARKS and known.is_file():
         return known
+    files = [str(p.relative_to(CONFIGS.parent)) for p in CONFIGS.rglob("*.yaml")]
+    alike = difflib.get_close_matches(str(spec), [*BENCHMARKS, *files], n=3)
+    meant = f"; did you mean {' or '.join(alike)}?" if alike else ""
     raise FileNotFoundError(
-        f"{spec}: no such recipe; give a YAML file, or one of {', '.join(BENCHMARKS)}"
+        f"{spec}: no such recipe{meant} Give a YAML file, or one of {', '.join(BENCHMARKS)}"
     )
 
 
@@ -85,13 +89,14 @@ def expand(
     Args:
         specs: Recipes, short names of benchmarks, and lists of benchmarks: YAML files with a
             section ``benchmarks``, of which those that are present are taken.
-        root: Folder of all data sets (default: ``data``), for lists.
+        root: Folder of all data sets (default: ``data``).
 
     Returns:
         The recipes, and for each benchmark of a list that cannot be used, by name, why.
 
     Raises:
-        FileNotFoundError: If there is no such recipe or benchmark.
+        FileNotFoundError: If there is no such recipe or benchmark, or none of a list is present.
+        ValueError: If a root is given and nothing takes it.
     """
     found: list[Path] = []
     absent: dict[str, str] = {}
@@ -106,4 +111,34 @@ def expand(
                 found.append(find_recipe(name))
             else:
                 absent[name] = str(result.problem)
+    if not found:
+        first = next(iter(absent.items()), ("", "an empty list"))
+        raise FileNotFoundError(
+            f"{', '.join(specs)}: no benchmark of the list can be used below {root or 'data'} "
+            f"({first[0]}: {first[1]}). Name the folder that holds them with --root; "
+            "'clipiqa data list' says where each is offered"
+        )
+    if root is not None and not any(map(benchmark_of, found)):
+        raise ValueError(
+            f"--root {root} is for short names and lists of benchmarks; {found[0]} names its own "
+            "folder in its data section"
+        )
     return found, absent
+
+
+def benchmark_of(recipe: str | Path) -> str | None:
+    """Return the short name of the benchmark whose own recipe this is, or None."""
+    path = Path(recipe)
+    own = path.stem in BENCHMARKS and path.resolve().parent == (CONFIGS / "benchmarks").resolve()
+    return path.stem if own else None
+
+
+def rooted(recipe: str | Path, root: str | Path | None) -> dict[str, str]:
+    """Return the option of the data module that puts a benchmark below a folder of all data sets.
+
+    Args:
+        recipe: Path of a recipe.
+        root: The folder; None leaves the recipe's.
+    """
+    name = benchmark_of(recipe)
+    return {} if root is None or name is None else {"root": str(Path(root) / name)}

@@ -104,3 +104,31 @@ def test_missing_table_and_unknown_kind(tmp_path: Path) -> None:
 def test_reversed_scale_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lowest score first"):
         TableData(str(tmp_path / "s.csv"), (5, 1))
+
+
+def test_contents_are_kept_together_unless_told_otherwise(folder: Path) -> None:
+    frame(content=[f"scene{i // 2}" for i in range(10)]).to_csv(folder / "s.csv", index=False)
+    data = TableData(str(folder / "s.csv"), (0, 100))
+    data.setup()
+    content = data.annotations["content"].to_numpy()
+    assert not set(content[data.rows("train")]) & set(content[data.rows("test")])
+    assert data.split.kind == "content"
+    by_picture = TableData(str(folder / "s.csv"), (0, 100), split="random")
+    by_picture.setup()
+    assert by_picture.split.kind == "random"
+    frame(content=["one"] * 10).to_csv(folder / "s.csv", index=False)
+    alone = TableData(str(folder / "s.csv"), (0, 100))
+    alone.setup()
+    assert alone.split.kind == "random"
+
+
+def test_the_scale_is_required_and_has_to_be_plausible(folder: Path) -> None:
+    path = folder / "s.csv"
+    frame(mos=[1 + 0.4 * i for i in range(10)]).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"s\.csv: mos_range is missing.*--data.mos_range"):
+        TableData(str(path))
+    with pytest.raises(ValueError, match=r"mos goes from 1 to 4.6, 4% of the declared scale 0 to"):
+        TableData(str(path), (0, 100)).annotations  # noqa: B018
+    assert len(TableData(str(path), (1, 5)).annotations) == 10
+    frame(mos=[40 + i for i in range(10)]).iloc[:9].to_csv(path, index=False)
+    assert len(TableData(str(path), (0, 100)).annotations) == 9  # too few to tell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,10 @@ from clipiqa_plus.evaluation.results import (
     load_table,
     markdown,
     printable,
-    render,
     save,
     start_record,
 )
+from clipiqa_plus.evaluation.terminal import render
 from tests.evaluation.test_comparison import scored
 
 TABLE = pd.DataFrame(
@@ -114,3 +115,33 @@ def test_srcc_across_data_sets() -> None:
     pd.testing.assert_frame_equal(cross_set(results), expected)
     assert cross_set(results[results["data"] == "spaq"]).empty
     assert markdown(cross_set(results)).splitlines()[3] == "| learned | 0.900 | 0.800 | - |"
+
+
+@pytest.mark.parametrize("width", [30, 45, 60, 80])
+def test_a_narrow_terminal_shows_numbers_whole_or_not_at_all(width: int) -> None:
+    row = {"target": "mos", "prompts": "a run", "against": "zero_shot", "dSRCC": 0.1234}
+    row |= {"dSRCC_low": -0.1, "dSRCC_high": 0.2, "p_SRCC": 0.001, "p_holm": 0.002, "dPLCC": 0.3}
+    row |= {"dPLCC_low": 0.2, "dPLCC_high": 0.4, "p_PLCC": 0.003, "p_williams": 0.004}
+    console = Console(width=width, file=io.StringIO())
+    console.print(render(pd.DataFrame([row])))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, printed.splitlines())) <= width
+    assert "a run" in printed
+    numbers = set(re.findall(r"[+-]?\d+\.\d+", printed))
+    whole = ["+0.123", "-0.100", "+0.200", "0.001", "0.002", "+0.300", "+0.200", "+0.400"]
+    assert numbers <= {*whole, "0.003", "0.004"}
+    flat = " ".join(printed.split())
+    if width < 60:
+        assert "too narrow for" in flat
+        assert "p_williams" in flat
+    if width == 80:
+        assert "too narrow" not in flat
+        assert len(numbers) == 9
+
+
+@pytest.mark.parametrize("name", ["[bold]x", "[/red]", "<script>alert(1)</script>", "a'b|c"])
+def test_names_are_no_markup(name: str) -> None:
+    frame = pd.DataFrame({"data": [name], "target": ["mos"], "prompts": [name], "SRCC": [0.5]})
+    console = Console(width=100, file=io.StringIO())
+    console.print(render(pd.concat([frame, frame.assign(prompts="b")])))
+    assert console.file.getvalue().count(name) == 2  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import pytest
 import train
 from clipiqa_plus.data import FlipViews
 from clipiqa_plus.data.benchmarks import BENCHMARKS
+from clipiqa_plus.training import recipes
 from clipiqa_plus.training.recipes import data_of, expand, read_recipe
 from tests.data.test_base import Tiny
 
@@ -21,7 +22,8 @@ CONFIGS = sorted(p for p in FOLDER.rglob("*.yaml") if p.name != "benchmarks.yaml
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_states_its_source_and_builds_its_data(path: Path) -> None:
     assert path.read_text().startswith("# ")
-    data_of(read_recipe(path), path)
+    scale = {"mos_range": [1, 5]} if path.stem == "csv" else {}  # every user's own
+    data_of(read_recipe(path), path, **scale)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,25 @@ def test_a_list_takes_what_is_present_and_says_what_is_absent(
     assert "no folder" in absent["ava"]
     with pytest.raises(FileNotFoundError, match=r"koniq: no such recipe; .* koniq10k"):
         expand(["koniq"])
+
+
+def test_a_root_holds_benchmarks_by_their_short_names(tmp_path: Path) -> None:
+    own = tmp_path / "spaq.yaml"  # of the user: not the benchmark's own recipe
+    own.write_text("data: {}")
+    assert recipes.rooted(recipes.find_recipe("spaq"), tmp_path) == {"root": f"{tmp_path}/spaq"}
+    assert recipes.rooted(own, tmp_path) == {}
+    assert recipes.rooted(recipes.find_recipe("spaq"), None) == {}
+    with pytest.raises(ValueError, match=f"--root {tmp_path} is for short names"):
+        expand([str(own)], tmp_path)
+
+
+def test_a_list_of_which_nothing_is_present_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no benchmark of the list .* --root"):
+        expand([str(FOLDER / "benchmarks.yaml")], tmp_path)
+
+
+def test_a_typing_error_is_answered_by_the_nearest_name() -> None:
+    with pytest.raises(FileNotFoundError, match=r"did you mean kadid10k"):
+        expand(["kadid-10k"])
+    with pytest.raises(FileNotFoundError, match=r"did you mean configs/demo.yaml"):
+        expand(["config/demo.yml"])
