@@ -8,9 +8,12 @@ With --model.prompts.mode zero_shot nothing is trained: the fixed words are test
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipiqa_plus.commands.errors import run_entry
-from clipiqa_plus.training.cli import TrainCLI
+
+if TYPE_CHECKING:
+    from clipiqa_plus.training.cli import TrainCLI
 
 DEFAULT = Path(__file__).parent / "configs" / "demo.yaml"
 
@@ -24,12 +27,15 @@ def main(args: list[str] | None = None) -> TrainCLI:
     Returns:
         The command line, with ``model``, ``datamodule`` and ``trainer``.
     """
+    from clipiqa_plus.training.cli import TrainCLI  # here: Ctrl-C while torch loads is one line too
+
     cli = TrainCLI(DEFAULT, args)
     with cli.claim:
         if not cli.model.is_zero_shot:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
         cli.trainer.test(cli.model, cli.datamodule)
         cli.claim.keep()
+    cli.print_closing_lines()
     return cli
 
 

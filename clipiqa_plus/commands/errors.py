@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells count it: 128 and the number of the signal."""
+
 MENDABLE = (ValueError, OSError, ImportError)
 """Wrong options, wrong or missing files, missing packages: their messages say what to do."""
 
@@ -16,7 +19,7 @@ def run_entry(main: Callable[[], Any]) -> None:
     """Run the main function of an entry file and exit.
 
     The traceback of a mendable error is shown if ``CLIPIQA_TRACEBACK`` is set; any other error
-    keeps its own.
+    keeps its own. Ctrl-C ends with one line.
 
     Args:
         main: The function.
@@ -29,3 +32,9 @@ def run_entry(main: Callable[[], Any]) -> None:
         name = Path(sys.argv[0]).name
         print(f"\n{name}: {error}\n(CLIPIQA_TRACEBACK=1 shows where.)", file=sys.stderr)
         sys.exit(1)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning makes an exit of its own from Ctrl-C.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        print(f"\n{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.features import FeatureCache
@@ -18,14 +16,14 @@ from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.training.checkpoints import LastCheckpoint, TensorCheckpoints
 from clipiqa_plus.training.claim import RunClaim
 from clipiqa_plus.training.class_paths import ROLES, check_class_paths
+from clipiqa_plus.training.console import closing_lines, quiet_lightning
+from clipiqa_plus.training.learning_check import LearningCheck
 from clipiqa_plus.training.recipes import read_recipe
 from clipiqa_plus.training.run_folder import RunRecord
-
-# Lightning's own call of a torch function that torch deprecates: nothing a user could mend.
-warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+from clipiqa_plus.training.tracking import run_loggers
 
 TRAINER_DEFAULTS = {
-    "log_every_n_steps": 10,
+    "log_every_n_steps": 1,  # what is logged is an epoch's; Lightning warns of short epochs
     "num_sanity_val_steps": 0,  # two batches have no meaningful SRCC
     "enable_model_summary": False,  # the module prints what is trained and what is frozen
 }
@@ -48,6 +46,7 @@ class TrainCLI(LightningCLI):
     claim: RunClaim
 
     def __init__(self, default_recipe: Path, args: list[str] | None = None) -> None:
+        quiet_lightning()
         self.default_recipe = default_recipe
         given = sys.argv[1:] if args is None else args
         named = any(a.split("=")[0] in ("-c", "--config") for a in given)
@@ -129,6 +128,11 @@ class TrainCLI(LightningCLI):
             with self.claim:
                 raise
 
+    def print_closing_lines(self) -> None:
+        """Print the result, the files and the next command, below every progress bar."""
+        if self.trainer.is_global_zero:
+            print(closing_lines(Path(self.config.run), self.trainer, self.datamodule))
+
     def _trainer(self, folder: Path, recipe: str, **kwargs: Any) -> Trainer:
         config, given = self.config_init, self.config_init.trainer
         config.checkpoint.dirpath = config.checkpoint.dirpath or str(folder / "checkpoints")
@@ -142,13 +146,14 @@ class TrainCLI(LightningCLI):
         callbacks = [
             *(given.callbacks or []),
             record,
+            LearningCheck(),
             LastCheckpoint(config.checkpoint.dirpath, self.claim),
         ]
         if given.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
-        loggers = _loggers(given.logger, folder, config.wandb)
+        loggers = run_loggers(given.logger, folder, config.wandb)
         if loggers:
-            callbacks.append(LearningRateMonitor())
+            callbacks.append(LearningRateMonitor("epoch"))
         plugins = given.plugins if isinstance(given.plugins, list) else [given.plugins]
         return super().instantiate_trainer(
             default_root_dir=folder,
@@ -164,14 +169,3 @@ class TrainCLI(LightningCLI):
         for name in COMMANDS:
             config.pop(name)
         return self.parser.dump(config)
-
-
-def _loggers(given: Any, folder: Path, wandb_project: str | None) -> Any:
-    """The recipe's loggers, by default CSV, and Weights & Biases if a project is named."""
-    if given is False:
-        return False
-    loggers = [CSVLogger(folder, name="logs")] if given in (None, True) else given
-    if wandb_project:
-        loggers = loggers if isinstance(loggers, list) else [loggers]
-        loggers.append(WandbLogger(project=wandb_project, name=folder.name, save_dir=folder))
-    return loggers

@@ -21,6 +21,7 @@ from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, LAST_CHECKPOINT, PROMPT_FILE, save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.training.claim import ASIDE, RUN_FILE
+from clipiqa_plus.training.tracking import prompt_artifact
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "openai-clip", "albumentations", "numpy")
 
@@ -83,17 +84,18 @@ class RunRecord(Callback):
         split = getattr(data, "split", None)
         if split is not None:
             split.save(self.folder / "split.json")
-        write_json(
-            self.folder / RUN_FILE,
-            {
-                "recipe": self.recipe,
-                "seed": self.seed,
-                "command": sys.argv,
-                "versions": versions(),
-                "world_size": trainer.world_size,
-                **_data_facts(data),
-            },
-        )
+        facts = {
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "command": sys.argv,
+            "versions": versions(),
+            "world_size": trainer.world_size,
+            **_training_facts(trainer),
+            **_data_facts(data),
+        }
+        write_json(self.folder / RUN_FILE, facts)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(facts)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,14 +129,15 @@ class RunRecord(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the learned prompts and the metrics."""
         self.training = False
-        path = self._write_prompts(trainer, pl_module)
-        if path is not None:
-            rank_zero_info(f"learned prompts: {path}")
+        self._write_prompts(trainer, pl_module)
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the test metrics, also to what the prompt file tells about itself."""
-        self._write_prompts(trainer, pl_module)
+        """Add the test metrics, also to the prompt file's metadata; the file is then complete."""
+        path = self._write_prompts(trainer, pl_module)
+        for logger in trainer.loggers:
+            if path and isinstance(logger, WandbLogger):
+                logger.experiment.log_artifact(prompt_artifact(path))
 
     def _write_prompts(
         self, trainer: Trainer, pl_module: LightningModule, name: str = PROMPT_FILE
@@ -158,9 +161,6 @@ class RunRecord(Callback):
             metrics=metrics,
             **_data_facts(getattr(trainer, "datamodule", None)),
         )
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger) and name == PROMPT_FILE:
-                logger.experiment.log_artifact(path, type="prompts")
         return path
 
     def _write_metrics(self, trainer: Trainer) -> dict[str, float | None]:
@@ -189,6 +189,19 @@ def write_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     unfinished.write_text(text)
     os.replace(unfinished, path)
+
+
+def _training_facts(trainer: Trainer) -> dict[str, Any]:
+    if not trainer.optimizers:  # nothing is trained
+        return {}
+    optimizer = trainer.optimizers[0]
+    return {
+        "optimizer": type(optimizer).__name__,
+        "learning_rate": optimizer.defaults["lr"],
+        "batch_size": getattr(getattr(trainer, "datamodule", None), "batch_size", None),
+        "max_epochs": trainer.max_epochs,
+        "max_steps": trainer.max_steps,
+    }
 
 
 def _data_facts(data: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ import yaml
 import train
 from clipiqa_plus.prompts.files import read_prompts
 from tests.support.training_run import run
-from tests.support.wandb_files import wandb_artifacts
+from tests.support.wandb_files import wandb_artifacts, wandb_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,11 +141,96 @@ def test_wandb_offline_by_one_flag(recipe: Path, monkeypatch: pytest.MonkeyPatch
     folder = recipe.parent / "run"
     cli.trainer.loggers[1].experiment.finish()
     (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    prompts = [a for a in wandb_artifacts(log) if a.type == "prompts"]
-    assert [e.path for e in prompts[-1].manifest.contents] == ["prompts.safetensors"]
-    size = (folder / "prompts.safetensors").stat().st_size
-    assert prompts[-1].manifest.contents[0].size == size
+    (prompts,) = [a for a in wandb_artifacts(log) if a.type == "prompts"]
+    assert prompts.name == "run-prompts"
+    assert [e.path for e in prompts.manifest.contents] == ["prompts.safetensors"]
+    assert prompts.manifest.contents[0].size == (folder / "prompts.safetensors").stat().st_size
+    assert json.loads(prompts.metadata)["metrics"]["test/SRCC"] is not None
+    config = {
+        update.key: json.loads(update.value_json)
+        for record in wandb_records(log)
+        if record.WhichOneof("record_type") == "config"
+        for update in record.config.update
+    }
+    assert config["optimizer"] == "Adam"
+    assert config["learning_rate"] == 0.01
+    assert config["loss"] == "mse"
+    assert config["batch_size"] == 2
+    assert config["max_epochs"] == 1
+    assert config["seed"] == 0
+    assert config["split"] == "official"
+    assert config["samples"] == {"train": 6, "val": 5, "test": 4}
+    assert config["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert (folder / "logs/version_0/metrics.csv").is_file()
+
+
+def test_wandb_without_a_key_is_one_error(recipe: Path) -> None:
+    command = [sys.executable, "train.py", f"--config={recipe}", "--wandb=clipiqa-test"]
+    command.append(f"--run={recipe.parent / 'run'}")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    environment["HOME"] = str(recipe.parent)  # no key in its .netrc
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "train.py: Weights & Biases: No API key" in done.stderr
+    assert "WANDB_MODE=offline" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_loss_is_logged_once_an_epoch(recipe: Path) -> None:
+    run(recipe)
+    logged = pd.read_csv(recipe.parent / "run/logs/version_0/metrics.csv")
+    assert logged["train/loss"].dropna().index.size == 4  # of 4 epochs with 3 batches
+    assert logged.loc[logged["train/loss"].notna(), "step"].tolist() == [2, 5, 8, 11]
+
+
+def test_prints_only_its_own_lines_and_closes_with_the_next_command(recipe: Path) -> None:
+    folder = recipe.parent / "run"
+    command = [sys.executable, "train.py", f"--config={recipe}", f"--run={folder}"]
+    command += ["--trainer.enable_progress_bar=true"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    for noise in ("Tip", "litlogger", "TPU", "Warning", "stopped:", "Loading `", "Seed set"):
+        assert noise not in said
+    result, files, following = done.stdout.splitlines()[-3:]
+    srcc = json.loads((folder / "metrics.json").read_text())["test/SRCC"]
+    assert result.startswith("result: ")
+    assert f"SRCC {srcc:.4f}" in result
+    assert result.endswith("on 4 test pictures")
+    assert files.startswith(f"files:  {folder}/ with prompts.safetensors")
+    prompts, data = folder / "prompts.safetensors", folder / "config.yaml"
+    assert following == (f"next:   python evaluate.py --prompts zero_shot {prompts} --data {data}")
+
+
+def test_ctrl_c_ends_with_one_line_and_the_way_to_go_on(recipe: Path) -> None:
+    folder = recipe.parent / "run"
+    code = (
+        "import os, signal, train\n"
+        "from clipiqa_plus.commands.errors import run_entry\n"
+        "from clipiqa_plus.module import CLIPIQAPlus\n"
+        "CLIPIQAPlus.on_train_epoch_start = lambda self: "
+        "self.trainer.current_epoch == 2 and os.kill(os.getpid(), signal.SIGINT)\n"
+        f"run_entry(lambda: train.main(['--config={recipe}', '--run={folder}']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "graceful" not in done.stderr
+    assert f"go on with --run {folder} --ckpt_path last" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(": interrupted")
+
+
+@pytest.mark.parametrize(("rate", "warned"), [(1e-12, True), (0.05, False)])
+def test_a_training_that_learns_nothing_is_told(recipe: Path, rate: float, warned: bool) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(recipe, f"--model.optimizer.lr={rate}")
+    told = [str(w.message) for w in caught if "nothing learned" in str(w.message)]
+    assert bool(told) == warned
+    if told:
+        assert "after 12 steps the text features are within" in told[0]
 
 
 def test_tensorboard_logger(recipe: Path) -> None:

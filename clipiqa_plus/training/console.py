@@ -1,0 +1,58 @@
+"""What a training prints: our own lines, without Lightning's notes and advertisements."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning
+from lightning.pytorch import Trainer
+
+from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, PROMPT_FILE
+
+_LIGHTNING = str(Path(lightning.__file__).parent)
+_LOGGERS = ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
+_WARNINGS = (
+    ".*isinstance.treespec, LeafSpec.*",  # its call of a torch function that torch deprecates
+    "Found .* module.s. in eval mode",  # CLIP is frozen
+    ".*does not have many workers",  # cached features need none
+    "Checkpoint directory .* exists and is not empty",  # of a run that is resumed
+    "Total length of .* across ranks is zero",  # a split without a validation part
+    "You're resuming from a checkpoint that ended before the epoch ended",
+)
+
+
+def quiet_lightning() -> None:
+    """Drop Lightning's notes, and those warnings that a user can do nothing about."""
+    for name in _LOGGERS:
+        logging.getLogger(f"lightning.{name}").addFilter(_is_ours)
+    for message in _WARNINGS:
+        warnings.filterwarnings("ignore", message)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    # One note of Lightning's is about this run: that a GPU is used.
+    used = record.getMessage().startswith("GPU available: True")
+    return used or record.levelno > logging.INFO or not record.pathname.startswith(_LIGHTNING)
+
+
+def closing_lines(folder: Path, trainer: Trainer, data: IQADataModule) -> str:
+    """Return what a finished run ends with: result, files, next command.
+
+    Args:
+        folder: Folder of the run.
+        trainer: The trainer, after the test.
+        data: The data that was tested on.
+    """
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+    result = ", ".join(f"{name.removeprefix('test/')} {v:.4f}" for name, v in metrics.items())
+    prompts = [name for name in (PROMPT_FILE, BEST_PROMPT_FILE) if (folder / name).is_file()]
+    learned = [str(folder / PROMPT_FILE)] if PROMPT_FILE in prompts else []
+    evaluation = " ".join(["python evaluate.py --prompts zero_shot", *learned])
+    return (
+        f"result: {result} on {len(data.rows('test')):,} test pictures\n"
+        f"files:  {folder}/ with {', '.join([*prompts, 'metrics.json', 'config.yaml', 'logs'])}\n"
+        f"next:   {evaluation} --data {folder / 'config.yaml'}"
+    )
