@@ -146,7 +146,7 @@ def write_repository(
     stated = facts.get("licence")
     if stated is None and licence is None:
         raise ValueError(f"{file} states no licence; give one, such as cc-by-4.0")
-    if stated is not None and licence is not None and stated.lower() != licence.lower():
+    if stated is not None and licence is not None and str(stated).lower() != licence.lower():
         raise ValueError(f"{file} states the licence {stated}, not {licence}")
     folder.mkdir(parents=True, exist_ok=True)
     if stated is None:
@@ -168,21 +168,21 @@ def prompt_card(facts: Mapping[str, Any], repo: str) -> str:
         ImportError: If huggingface_hub is missing.
     """
     data = import_hub().ModelCardData(
-        license=facts["licence"].lower(),
+        license=str(facts["licence"]).lower(),
         library_name="clipiqa-plus",
         tags=_TAGS,
     )
     metrics = {
-        name: f"{value:.4f}"
+        _code(name): f"{float(value):.4f}"
         for name, value in (facts.get("metrics") or {}).items()
         if name.startswith(("val/", "test/")) and value is not None
     }
-    learned_on = f" on {facts['dataset']}" if facts.get("dataset") else ""
+    learned_on = f" on {_code(facts['dataset'])}" if facts.get("dataset") else ""
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {repo}",
         f"Prompts for image quality assessment (CLIP-IQA+), learned{learned_on} for CLIP "
-        f"{facts['backbone']}. The file holds context tokens; CLIP's weights are not in it.",
+        f"{_code(facts['backbone'])}. The file holds context tokens; CLIP's weights are not in it.",
         "## Use",
         f'```python\nimport clipiqa_plus as ciq\n\nscorer = ciq.from_pretrained("{repo}")\n'
         'scorer("photo.jpg")\n```',
@@ -207,5 +207,11 @@ def _chosen(facts: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tupl
 
 
 def _table(rows: Any) -> str:
-    lines = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows]
+    lines = [f"| {name} | {_code(value)} |" for name, value in rows]
     return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _code(text: Any) -> str:
+    """Return text of a file as inline code: no HTML, no links, one line."""
+    line = " ".join(str(text).split()).replace("`", "'")
+    return f"`{line.replace('|', chr(92) + '|')}`" if line else ""

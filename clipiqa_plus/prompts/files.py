@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -180,7 +181,7 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
                 "pyiqa and of the official code with 'clipiqa prompts import'"
             )
         tensors, facts = checkpoint_prompts(content, path)
-        return tensors, _with_names(facts)
+        return _checked(path, tensors, _with_names(facts))
     try:
         with safe_open(path, framework="pt") as file:
             raw = file.metadata() or {}
@@ -192,7 +193,8 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
             f"{FORMAT!r})"
         )
-    return tensors, _with_names({key: _decode(value) for key, value in raw.items()})
+    facts = _with_names({key: _decode(value) for key, value in raw.items()})
+    return _checked(path, tensors, facts)
 
 
 def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
@@ -218,13 +220,11 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
             f"prompt file {path}: context tokens of width {tensors['ctx'].shape[-1]}, but "
             f"{clip.name} takes {clip.width}"
         )
-    prompts = ContextPrompts(
-        clip,
-        facts["pairs"],
-        n_ctx=facts["n_ctx"],
-        position=facts["position"],
-        class_specific=facts["class_specific"],
-    )
+    layout = {key: facts[key] for key in ("pairs", "n_ctx", "position", "class_specific")}
+    try:
+        prompts = ContextPrompts(clip, **layout)
+    except ValueError as error:
+        raise ValueError(f"prompt file {path}: {error}") from error
     if tensors["ctx"].shape != prompts.ctx.shape:
         raise ValueError(
             f"prompt file {path}: context tokens of shape {list(tensors['ctx'].shape)}, but its "
@@ -233,7 +233,7 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     with torch.no_grad():
         prompts.ctx.copy_(tensors["ctx"])
         prompts.steps.fill_(facts["steps"])
-    prompts.init = facts["init"]
+    prompts.init = facts.get("init", "")
     return prompts
 
 
@@ -285,6 +285,43 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
             f"{holder} was learned with pos_embedding {learned_with}, but the backbone has "
             f"pos_embedding {clip.pos_embedding}; set it to the former"
         )
+
+
+def _checked(
+    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Refuse tensors and metadata that no training leaves."""
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"{path}: {broken[0]} is NaN or infinite; train again, or fetch the file")
+    wrong = [key for key, fits in _FACTS.items() if key not in facts or not fits(facts[key])]
+    if wrong:
+        stated = json.dumps(facts[wrong[0]])[:80] if wrong[0] in facts else "missing"
+        raise ValueError(f"{path}: its metadata are damaged: {wrong[0]} is {stated}")
+    shape = list(tensors["ctx"].shape)
+    if len(shape) < 2 or shape[-2] != facts["n_ctx"]:
+        raise ValueError(
+            f"{path}: context tokens of shape {shape}, but its metadata describe n_ctx "
+            f"{facts['n_ctx']}; the file is damaged"
+        )
+    return tensors, facts
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list | tuple) and [type(word) for word in pair] == [str, str]
+        for pair in value
+    )
+
+
+# What must be in the metadata, and when it fits. JSON has no plain text: "50" comes as a number.
+_FACTS: dict[str, Callable[[Any], bool]] = {
+    "backbone": lambda value: isinstance(value, str | int | float),
+    "pairs": lambda value: _are_pairs(value) and bool(value),
+    "n_ctx": lambda value: type(value) is int and value > 0,
+    "position": lambda value: isinstance(value, str),
+    "class_specific": lambda value: isinstance(value, bool),
+    "steps": lambda value: type(value) is int and 0 < value < 2**63,
+}
 
 
 def _with_names(facts: dict[str, Any]) -> dict[str, Any]:

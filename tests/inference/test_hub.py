@@ -114,7 +114,8 @@ def test_the_card_says_what_the_prompts_are(file: Path, tmp_path: Path, demo: Fr
     card = ModelCard(text)
     assert card.data.license == "cc-by-4.0"
     assert "image-quality-assessment" in card.data.tags
-    rows = dict(line.strip("| ").split(" | ") for line in text.splitlines() if " | " in line[3:])
+    lines = text.replace("`", "").splitlines()
+    rows = dict(line.strip("| ").split(" | ") for line in lines if " | " in line[3:])
     assert rows["SHA-256 of its weights"] == demo.fingerprint
     assert rows["antonym pairs, high score first"] == '[["Good photo.", "Bad photo."]]'
     assert rows["data set"] == "KonIQ-10k"
@@ -122,6 +123,22 @@ def test_the_card_says_what_the_prompts_are(file: Path, tmp_path: Path, demo: Fr
     assert rows["test/SRCC"] == "0.8765"
     assert not {"val/PLCC", "lr-SGD"} & set(rows)
     assert f'ciq.from_pretrained("{REPO}")' in text
+
+
+def test_what_a_file_says_is_only_text_on_the_card(tmp_path: Path, demo: FrozenCLIP) -> None:
+    prompts = ContextPrompts(demo)
+    prompts.steps += 1
+    evil = "`<script>alert(1)</script>\n\n# [x](javascript:y) | ![](http://z)"
+    facts = {"dataset": evil, "recipe": evil, "metrics": {f"test/{evil}": 0.5}}
+    file = save_prompts(tmp_path / "p.safetensors", prompts, demo, licence="mit", **facts)
+    write_repository(file, tmp_path / "out", REPO)
+    text = (tmp_path / "out/README.md").read_text().replace("\\|", "")
+    assert text.count("<script>") == 4  # in the sentence, and in three tables
+    for line in text.splitlines():
+        outside = "".join(line.split("`")[::2])  # of inline code, in which nothing is read
+        assert "<script>" not in outside
+        assert "javascript:" not in outside
+        assert not line.startswith("# [x]")
 
 
 def test_a_licence_must_be_known_and_one(file: Path, tmp_path: Path, demo: FrozenCLIP) -> None:

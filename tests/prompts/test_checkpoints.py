@@ -91,7 +91,7 @@ def test_context_tokens_of_another_shape_than_stated_are_refused(
     content = read_torch(trained[1])
     content["state_dict"]["prompts.ctx"] = torch.zeros(1, clip.width)  # would be broadcast
     torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match=r"shape \[1, 32\], but its metadata describe \[16, 32\]"):
+    with pytest.raises(ValueError, match=r"shape \[1, 32\], but its metadata describe n_ctx 16"):
         load_prompts(tmp_path / "a.ckpt", clip)
 
 

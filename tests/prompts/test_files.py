@@ -116,3 +116,53 @@ def test_positional_embedding_of_earlier_and_of_today_s_files(
     other = {"none": "grid", "grid": "table", "table": "grid"}[way]
     with pytest.raises(ValueError, match=f"pos_embedding {way}, but .* pos_embedding {other}"):
         load_prompts(path, small_clip(other, vit=vit))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["ctx", "regressor.weight"])
+def test_numbers_that_are_none_are_refused(
+    clip: FrozenCLIP, tmp_path: Path, name: str, value: float
+) -> None:
+    regressor = {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip, regressor)
+    tensors, facts = read_prompts(path)
+    tensors[name].view(-1)[-1] = value
+    write_prompts(path, tensors, facts)
+    with pytest.raises(ValueError, match=rf"a\.safetensors: {name} is NaN or infinite"):
+        read_prompts(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": None}, "pairs is null"),
+        ({"pairs": [["one"]]}, r'pairs is \[\["one"\]\]'),
+        ({"pairs": "<script>"}, 'pairs is "<script>"'),
+        ({"n_ctx": "16"}, None),  # a number, however it was written
+        ({"n_ctx": -1}, "n_ctx is -1"),
+        ({"n_ctx": 10**12}, "metadata describe"),
+        ({"n_ctx": 4}, "metadata describe"),
+        ({"position": "nowhere"}, "prompt file .*a.safetensors: .*nowhere"),
+        ({"class_specific": "maybe"}, 'class_specific is "maybe"'),
+        ({"steps": 2**64}, "steps is"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_one_error(
+    clip: FrozenCLIP, tmp_path: Path, changes: dict[str, object], message: str | None
+) -> None:
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
+    tensors, facts = read_prompts(path)
+    write_prompts(path, tensors, {**facts, **changes})
+    if message is None:
+        assert load_prompts(path, clip).n_ctx == 16
+        return
+    with pytest.raises(ValueError, match=message):
+        load_prompts(path, clip)
+
+
+def test_metadata_that_are_missing_are_named(clip: FrozenCLIP, tmp_path: Path) -> None:
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
+    tensors, facts = read_prompts(path)
+    write_prompts(path, tensors, {k: v for k, v in facts.items() if k != "pairs"})
+    with pytest.raises(ValueError, match="metadata are damaged: pairs is missing"):
+        read_prompts(path)
