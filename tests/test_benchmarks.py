@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.weights import random_clip
+from tests.conftest import SMALL_RESNET, SMALL_VIT
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -97,3 +101,30 @@ def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
     assert rows["five-pair mean, not the single pair"]["mean |difference|"] > 0.05
     assert rows["fp16 image tower"]["largest"] < 5e-3  # half precision has 3 digits
     assert rows["BGR, not RGB"]["largest"] > 0.01
+
+
+def test_parity_needs_the_sources_of_pyiqa(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "benchmarks/parity.py", "--pyiqa", tmp_path],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    assert found.stderr.strip().splitlines() == [
+        f"{tmp_path}: no pyiqa/archs/clipiqa_arch.py; give a checkout of IQA-PyTorch"
+    ]
+
+
+def test_parity_compares_weights_that_spread_the_scores(
+    peers: ModuleType,
+) -> None:
+    import parity
+
+    images = peers.pictures(6, 64, 64)
+    for vit, architecture in ((False, SMALL_RESNET), (True, SMALL_VIT)):
+        clip = parity.spread(random_clip(architecture), "none")
+        features = FrozenCLIP(clip, "small", "0" * 64, "none").encode_image(images)
+        assert float(features.mean(dim=0).norm()) < 0.7, vit  # before, all point one way: 1
+        assert float(clip.logit_scale.exp()) == pytest.approx(100, rel=1e-5)
