@@ -61,9 +61,10 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     if options.repeats:
         return tables.results
     save_training(out, prompts)
-    log_evaluation(out, options.wandb, options.tensorboard)
+    page = write_report(out, options.report)
+    log_evaluation(out, options.wandb, options.tensorboard, page)
     console.print(*(render(table, kind) for kind, table in named(tables).items()))
-    console.print(f"saved: {out}, report: {write_report(out, options.report)}")
+    console.print(f"saved: {out}, report: {page}")
     return tables.results
 
 

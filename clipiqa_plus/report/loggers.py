@@ -1,14 +1,15 @@
 """An evaluation to Weights & Biases and to TensorBoard, from its saved files.
 
-Both get the same: tables, score against MOS of each source, and the pictures that tuning helped and
-hurt most; Weights & Biases also the prompt files, as an artifact.
+Both get the same: tables, agreement as scalars, score against MOS of each source, and the pictures
+that tuning helped and hurt most; Weights & Biases also the page, and the prompt files as artifacts
+that the run uses.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from clipiqa_plus.evaluation.results import (
 )
 from clipiqa_plus.prompts.files import find_prompts
 from clipiqa_plus.report.picture_charts import POINTS, picture_charts, picture_table, records, shown
+from clipiqa_plus.training.tracking import prompt_artifact, start_wandb
 
 MOVED_COLUMNS = ("picture", "id", "tuning", "prompts", "against", "MOS", "score", "before", "gain")
 """Of the table of pictures that tuning helped and hurt; ``gain`` as in
@@ -46,7 +48,10 @@ class _Group(NamedTuple):
 
 
 def log_evaluation(
-    folder: str | Path, wandb_project: str | None = None, tensorboard: str | None = None
+    folder: str | Path,
+    wandb_project: str | None = None,
+    tensorboard: str | None = None,
+    page: str | Path | None = None,
 ) -> None:
     """Log a saved evaluation where it is asked for.
 
@@ -54,30 +59,37 @@ def log_evaluation(
         folder: The ``--out`` of ``evaluate.py``.
         wandb_project: Project at Weights & Biases (offline with ``WANDB_MODE=offline``).
         tensorboard: Folder of TensorBoard's event files.
+        page: The page of the evaluation, for Weights & Biases.
 
     Raises:
         ImportError: If TensorBoard is asked for and not installed.
+        ValueError: If Weights & Biases does not start, as without a key.
     """
     if wandb_project:
-        log_wandb(Path(folder), wandb_project)
+        log_wandb(Path(folder), wandb_project, page)
     if tensorboard:
         log_tensorboard(Path(folder), tensorboard)
 
 
-def log_wandb(folder: Path, project: str) -> None:
+def log_wandb(folder: Path, project: str, page: str | Path | None = None) -> None:
     """Log a saved evaluation as a run of a project at Weights & Biases.
 
     Args:
         folder: The ``--out`` of ``evaluate.py``.
         project: The project.
+        page: The page of the evaluation.
+
+    Raises:
+        ValueError: If the run does not start.
     """
     import wandb
 
     record = json.loads((folder / RECORD).read_text())
+    files = _prompt_files(record)
     config = {name: record[name] for name in ("command", "versions", "resamples")}
-    with wandb.init(
-        project=project, name=folder.name, job_type="evaluation", dir=folder, config=config
-    ) as run:
+    config["prompts_sha256"] = {n: facts["file_sha256"] for n, facts in files.items()}
+    options: dict[str, Any] = {"project": project, "name": folder.name, "job_type": "evaluation"}
+    with start_wandb(lambda: wandb.init(**options, dir=folder, config=config)) as run:
         logged: dict[str, Any] = {k: wandb.Table(dataframe=t) for k, t in _tables(folder).items()}
         for group in _groups(folder):
             pictures = _scatters(group).items()
@@ -87,15 +99,13 @@ def log_wandb(folder: Path, project: str) -> None:
                 thumbnail = wandb.Image(Image.open(io.BytesIO(jpeg))) if jpeg else None
                 table.add_data(thumbnail, *row.values())
             logged[f"{group.name}/moved"] = table
-        run.log(logged)
-        files = _prompt_files(record)
-        if files:
-            digests = {name: digest for name, (_, digest) in files.items()}
-            artifact = wandb.Artifact("evaluated-prompts", "prompts", metadata=digests)
-            for name, (file, _) in files.items():
-                path = find_prompts(file)
-                artifact.add_file(str(path), f"{name}{path.suffix}")
-            run.log_artifact(artifact)
+        if page is not None:
+            logged["report"] = wandb.Html(str(page))
+        run.log(logged | _scalars(folder))
+        for facts in files.values():
+            artifact = prompt_artifact(find_prompts(facts["file"]), facts)
+            # Offline nothing can be used; logged once more, the same content is the same version.
+            _ = run.log_artifact(artifact) if run.offline else run.use_artifact(artifact)
 
 
 def log_tensorboard(folder: Path, logs: str) -> None:
@@ -118,21 +128,44 @@ def log_tensorboard(folder: Path, logs: str) -> None:
     with SummaryWriter(logs) as writer:
         for name, table in tables.items():
             writer.add_text(name, markdown(table))
-        for row in tables[RESULTS].dropna(subset="SRCC").itertuples():
-            writer.add_scalar(f"{row.data}/{row.target}/SRCC/{row.prompts}", row.SRCC)
+        for name, value in _scalars(folder).items():
+            writer.add_scalar(name, value)
         for group in _groups(folder):
             for source, picture in _scatters(group).items():
                 place = f"{group.name}/scatter/{source}"
                 writer.add_image(place, np.asarray(picture), dataformats="HWC")
-            told = []
-            for row, jpeg in _moved(group):
-                told.append(row)
+            moved = list(_moved(group))
+            sheets: dict[str, list[bytes]] = {}
+            for row, jpeg in moved:
                 if jpeg:
-                    place = f"{group.name}/{row['tuning']}/{row['prompts']}/{row['picture']}"
-                    image = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-                    writer.add_image(place, image, dataformats="HWC")
-            if told:
-                writer.add_text(f"{group.name}/moved", markdown(pd.DataFrame(told)))
+                    sheets.setdefault(f"{row['tuning']}/{row['prompts']}", []).append(jpeg)
+            for name, jpegs in sheets.items():
+                writer.add_image(f"{group.name}/{name}", _sheet(jpegs), dataformats="HWC")
+            if moved:
+                rows = pd.DataFrame([row for row, _ in moved])
+                writer.add_text(f"{group.name}/moved", markdown(rows))
+
+
+def _scalars(folder: Path) -> dict[str, float]:
+    """Each metric of each source on each data set, by name."""
+    rows = load_table(folder / f"{RESULTS}.json").to_dict("records")
+    return {
+        f"{row['data']}/{row['target']}/{metric}/{row['prompts']}": row[metric]
+        for row in rows
+        for metric in ("SRCC", "PLCC", "KRCC", "RMSE")
+        if pd.notna(row.get(metric))
+    }
+
+
+def _sheet(jpegs: Sequence[bytes], columns: int = 5, side: int = 160) -> np.ndarray:
+    """Thumbnails side by side: uint8 [H, W, 3]."""
+    rows = -(-len(jpegs) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * side), "white")
+    for index, jpeg in enumerate(jpegs):
+        picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
+        picture.thumbnail((side, side))
+        sheet.paste(picture, (index % columns * side, index // columns * side))
+    return np.asarray(sheet)
 
 
 def _tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -182,12 +215,7 @@ def _moved(group: _Group) -> Iterator[tuple[dict[str, Any], bytes | None]]:
                 yield row(tuning, other, moved), group.jpegs.get(moved.id)
 
 
-def _prompt_files(record: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Prompt files and their SHA-256, by source."""
+def _prompt_files(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Prompt files by source: ``file``, ``file_sha256`` and what else is recorded."""
     sources = [about["sources"] for about in record["data"].values()]
-    return {
-        name: (facts["file"], facts["file_sha256"])
-        for part in sources
-        for name, facts in part.items()
-        if facts.get("file")
-    }
+    return {n: facts for part in sources for n, facts in part.items() if facts.get("file")}

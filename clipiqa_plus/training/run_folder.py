@@ -18,7 +18,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, LAST_CHECKPOINT, PROMPT_FILE, save_prompts
+from clipiqa_plus.prompts.files import (
+    BEST_PROMPT_FILE,
+    LAST_CHECKPOINT,
+    PROMPT_FILE,
+    read_prompts,
+    save_prompts,
+)
 from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.training.claim import ASIDE, RUN_FILE
 from clipiqa_plus.training.tracking import prompt_artifact
@@ -137,7 +143,7 @@ class RunRecord(Callback):
         path = self._write_prompts(trainer, pl_module)
         for logger in trainer.loggers:
             if path and isinstance(logger, WandbLogger):
-                logger.experiment.log_artifact(prompt_artifact(path))
+                logger.experiment.log_artifact(prompt_artifact(path, read_prompts(path)[1]))
 
     def _write_prompts(
         self, trainer: Trainer, pl_module: LightningModule, name: str = PROMPT_FILE

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-from clipiqa_plus.prompts.files import read_prompts
-
 if TYPE_CHECKING:
     import wandb
 
@@ -54,7 +52,7 @@ def start_wandb(start: Any) -> Any:
         ) from error
 
 
-def prompt_artifact(path: str | Path) -> wandb.Artifact:
+def prompt_artifact(path: Path, metadata: dict[str, Any]) -> wandb.Artifact:
     """Return a prompt file as an artifact: of one name and content in training and evaluation.
 
     Weights & Biases counts a version for each content, so an evaluation meets the version that the
@@ -62,13 +60,12 @@ def prompt_artifact(path: str | Path) -> wandb.Artifact:
 
     Args:
         path: The prompt file; the artifact is named after its folder, the run.
+        metadata: What is known of it, for the first that logs this content.
     """
     import wandb
 
-    path = Path(path)
-    _, facts = read_prompts(path)
     run = path.resolve().parent.name
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{run}-{path.stem}")
-    artifact = wandb.Artifact(name, "prompts", metadata=facts)
+    artifact = wandb.Artifact(name, "prompts", metadata=metadata)
     artifact.add_file(str(path), path.name)
     return artifact

@@ -15,7 +15,7 @@ from clipiqa_plus.evaluation.rank_changes import moved_pictures
 from clipiqa_plus.evaluation.results import load_table
 from clipiqa_plus.report.loggers import log_evaluation
 from tests.report.test_page import evaluation, pictures
-from tests.support.wandb_files import wandb_artifacts
+from tests.support.wandb_files import wandb_artifacts, wandb_records
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    log_evaluation(folder, wandb_project="mine")
+    page = tmp_path / "page.html"
+    page.write_text("<p>the report</p>")
+    log_evaluation(folder, wandb_project="mine", page=page)
     (run,) = (folder / "wandb").glob("offline-run-*")
     (results,) = run.glob("files/media/table/results_*.table.json")
     table = json.loads(results.read_text())
@@ -61,7 +63,25 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
     (prompts,) = [a for a in artifacts if a.type == "prompts"]
     assert [entry.path for entry in prompts.manifest.contents] == ["a.safetensors"]
     assert prompts.manifest.contents[0].size == len(b"context tokens")
-    assert json.loads(prompts.metadata) == {"a": "d4"}
+    assert json.loads(prompts.metadata)["file_sha256"] == "d4"
+    assert prompts.name == f"{tmp_path.name}-a"
+    config = {
+        update.key: json.loads(update.value_json)
+        for record in wandb_records(log)
+        if record.WhichOneof("record_type") == "run"
+        for update in record.run.config.update
+    }
+    assert config["prompts_sha256"] == {"a": "d4"}
+    (logged,) = run.glob("files/media/html/report_*.html")
+    assert "the report" in logged.read_text()
+    scalars = {
+        "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+        for record in wandb_records(log)
+        if record.WhichOneof("record_type") == "history"
+        for item in record.history.item
+    }
+    assert scalars["mine/mos/SRCC/a"] == pytest.approx(saved["SRCC"][1])
+    assert scalars["mine/mos/PLCC/zero_shot"] == pytest.approx(saved["PLCC"][0])
     (images,) = [a for a in artifacts if "moved" in a.name]
     kept = {picture.id for picture in moved if picture.id < 5}  # those with thumbnails
     names = [entry.path for entry in images.manifest.contents if entry.path.startswith("media/")]
@@ -89,7 +109,13 @@ def test_tensorboard_gets_tables_and_pictures(folder: Path, tmp_path: Path) -> N
     assert max(colours)[1] == (255, 255, 255)
     # Dots are drawn: without data a chart has axes and nothing in its colour.
     assert sum(n for n, (red, _, blue) in colours if blue > red + 40) > 500
-    assert any(tag.startswith(("mine/mos/helped/", "mine/mos/hurt/")) for tag in tags["images"])
+    sheets = {tag for tag in tags["images"] if not tag.startswith("mine/mos/scatter/")}
+    assert sheets
+    # One tag for each source, however many pictures: tags with names of pictures do not scale.
+    assert sheets <= {f"mine/mos/{tuning}/{s}" for tuning in ("helped", "hurt") for s in "ab"}
+    sheet = Image.open(io.BytesIO(events.Images(min(sheets))[0].encoded_image_string))
+    assert sheet.width == 5 * 160
+    assert len(sheet.convert("RGB").getcolors(10**6) or []) > 2  # more than a white page
 
 
 def test_missing_tensorboard_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
