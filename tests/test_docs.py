@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 import clipiqa_plus
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.commands.main import _parser
+from clipiqa_plus.commands.main import command_line
 from clipiqa_plus.evaluation.options import evaluation_parser
 from clipiqa_plus.inference.presets import PRESETS
 from clipiqa_plus.prompts.files import save_prompts
@@ -68,7 +68,7 @@ class ParsedOnly(TrainCLI):
 def check(program: str, args: list[str]) -> None:
     """Raise an error, or exit, if a command line is not one that the program takes."""
     if program == "clipiqa":
-        _parser().parse_args(args)
+        command_line().parse_args(args, exit_on_error=False, print_error=False)
     elif program == "train.py":
         ParsedOnly(ROOT / "configs" / "demo.yaml", args)
     elif program == "evaluate.py":

@@ -13,13 +13,15 @@ INTERRUPTED = 130
 
 MENDABLE = (ValueError, OSError, ImportError)
 """Wrong options, wrong or missing files, missing packages: their messages say what to do."""
+TRACEBACK = "CLIPIQA_TRACEBACK"
+"""Environment variable: if it is set, such errors keep their traceback."""
 
 
 def run_entry(main: Callable[[], Any]) -> None:
     """Run the main function of an entry file and exit.
 
-    The traceback of a mendable error is shown if ``CLIPIQA_TRACEBACK`` is set; any other error
-    keeps its own. Ctrl-C ends with one line.
+    The traceback of a mendable error is shown if :data:`TRACEBACK` is set; any other error keeps
+    its own. Ctrl-C ends with one line.
 
     Args:
         main: The function.
@@ -27,10 +29,10 @@ def run_entry(main: Callable[[], Any]) -> None:
     try:
         main()
     except MENDABLE as error:
-        if os.environ.get("CLIPIQA_TRACEBACK"):
+        if os.environ.get(TRACEBACK):
             raise
         name = Path(sys.argv[0]).name
-        print(f"\n{name}: {error}\n(CLIPIQA_TRACEBACK=1 shows where.)", file=sys.stderr)
+        print(f"\n{name}: {error}\n({TRACEBACK}=1 shows where.)", file=sys.stderr)
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning makes an exit of its own from Ctrl-C.

@@ -1,0 +1,37 @@
+"""``clipiqa data``: the benchmarks."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+app = App("data", help="List the benchmarks, check the folder of one.")
+
+
+@app.command(name="list")
+def list_benchmarks() -> None:
+    """List all benchmarks: size, scale, split, source, terms."""
+    from rich.console import Console
+
+    from clipiqa_plus.data.check import facts, render_facts
+
+    Console().print(render_facts(facts()))
+
+
+@app.command(name="check")
+def check_benchmark(name: str, /, *, root: str) -> int:
+    """Look for a benchmark in a folder.
+
+    Args:
+        name: Short name, see 'clipiqa data list'.
+        root: Folder of the unpacked data set.
+
+    Returns:
+        The exit code: 1 if the benchmark is not complete.
+    """
+    from rich.console import Console
+
+    from clipiqa_plus.data.check import check, render_check
+
+    result = check(name, root)
+    Console().print(render_check(result))
+    return 0 if result.ok else 1

@@ -1,0 +1,91 @@
+"""``clipiqa score``: pictures to scores."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+app = App("score")
+
+
+def _no_options(kind: type, paths: Sequence[str]) -> None:
+    """Refuse what looks like an option among the paths; ``-`` alone stands for stdin."""
+    for path in paths:
+        if path.startswith("-") and path != "-":
+            raise ValueError(
+                f"unknown option {path}; a path that starts with - is written ./{path}"
+            )
+
+
+@app.default
+def score(
+    paths: Annotated[list[str], Parameter(allow_leading_hyphen=True, validator=_no_options)],
+    /,
+    *,
+    out: str,
+    preset: str = "clipiqa",
+    prompts: str | None = None,
+    backbone: str | None = None,
+    html: str | None = None,
+    device: str | None = None,
+    devices: int = 1,
+    batch_size: int = 16,
+    workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    max_pixels: int | None = None,
+    oversize: Literal["error", "resize"] = "error",
+    overwrite: bool = False,
+) -> int:
+    """Score pictures into a CSV, JSONL or Parquet file.
+
+    Args:
+        paths: Files, folders, globs, tar shards, or - for a list on stdin.
+        out: The file: scores.csv, .jsonl or .parquet. An interrupted one is resumed.
+        preset: The way of scoring, see 'clipiqa presets'.
+        prompts: Prompt file, for presets with learned prompts.
+        backbone: Name or weights file, in place of the preset's.
+        html: Also write a page of the best and the worst pictures here.
+        device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
+        devices: Number of GPUs, a process for each.
+        batch_size: Most pictures at once.
+        workers: Threads that decode (default: as many as cores).
+        engine: With ray also URLs and Parquet tables are read.
+        max_pixels: Larger pictures are failures, or resized.
+        oversize: With --max-pixels: list larger pictures as failures, or score them made smaller,
+            which is not the published score.
+        overwrite: Replace the file instead of resuming it.
+
+    Returns:
+        The exit code: 1 if a picture has no score.
+    """
+    from functools import partial
+
+    from clipiqa_plus.inference.bulk import SizeLimit, name_devices, score_files, score_with_ray
+    from clipiqa_plus.inference.scorer import load
+    from clipiqa_plus.report.gallery import write_gallery
+
+    if html and "://" in out:
+        raise ValueError(f"--html is made from a file of scores on this machine, not {out}")
+    limit = SizeLimit(max_pixels, oversize)
+    ready = partial(load, preset, prompts, backbone, image_only=True)
+    how = (batch_size, workers, overwrite, True, limit)
+    if engine == "ray":
+        scorer = ready(device="cpu")
+        done = score_with_ray(scorer, ready, paths, out, *how, devices, device)
+    elif devices == 1:
+        scorer = ready(device=device)
+        done = score_files(scorer, paths, out, *how)
+    else:
+        scorer = ready(device="cpu")
+        done = score_files(scorer, paths, out, *how, name_devices(devices, device), ready)
+    earlier = f", {done.earlier:,} of them before" if done.earlier else ""
+    print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
+    print(f"{done.scored:,} scores by {preset} in {out}")
+    if html and done.scored:
+        print(write_gallery(html, out, scorer.names, {**scorer.settings, **limit.settings}))
+    if done.failed:
+        print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
+    return 1 if done.failed else 0

@@ -1,0 +1,31 @@
+"""clipiqa data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipiqa_plus.commands.main import main
+from clipiqa_plus.data.benchmarks import BENCHMARKS
+
+
+def test_data_list_names_every_benchmark(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["data", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in BENCHMARKS)
+
+
+def test_data_check_of_an_empty_folder_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", "koniq10k", "--root", str(tmp_path)]) == 1
+    assert "koniq10k_distributions_sets.csv" in capsys.readouterr().out
+
+
+def test_unknown_benchmark_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "koniq", "--root", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("clipiqa: no benchmark 'koniq'; there are")
