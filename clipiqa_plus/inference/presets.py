@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,5 +86,7 @@ def find_preset(name: str) -> Preset:
         ValueError: If there is none of that name.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
+        alike = difflib.get_close_matches(name, PRESETS, n=1)
+        guess = f". Did you mean {alike[0]}?" if alike else ""
+        raise ValueError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}{guess}")
     return PRESETS[name]

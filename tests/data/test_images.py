@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from clipiqa_plus.data.images import read_rgb
 
@@ -91,3 +94,59 @@ def test_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     path.write_bytes({"empty": b"", "truncated": whole[:900], "text": b"<html>"}[damage])
     with pytest.raises(ValueError, match=r"a\.jpg: not a readable image .* replace the file"):
         read_rgb(path)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tiff"])
+def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    path = tmp_path / f"a{suffix}"
+    options = {"lossless": True} if suffix == ".webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    with Image.open(path) as image:
+        assert image.n_frames == 3  # type: ignore[attr-defined]
+    assert np.array_equal(read_rgb(path), np.full((6, 8, 3), (255, 0, 0), np.uint8))
+
+
+def test_of_sixteen_bit_colours_the_upper_byte_is_taken(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    pixels = struct.pack(">3H", 0x12FF, 0x8000, 0xFE01)
+    header = struct.pack(">2I5B", 1, 1, 16, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + pixels))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b""))
+    assert read_rgb(tmp_path / "a.png").tolist() == [[[0x12, 0x80, 0xFE]]]
+
+
+def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"
+    Image.new("RGB", (4, 4)).save(path)
+    content = bytearray(path.read_bytes())
+    content[18:26] = struct.pack("<2i", 2**16, 2**15)  # 2^31 pixels
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.bmp: not a readable image .*2147483648 pixels"):
+        read_rgb(path)
+
+
+def test_text_that_unpacks_to_fill_the_memory(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("note", "x" * 10**7, zip=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(ValueError, match=r"a\.png: not a readable image .*Decompressed data"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_floating_point_with_nan_is_refused_by_name(tmp_path: Path) -> None:
+    pixels = np.array([[np.nan, np.inf], [0, 1]], np.float32)
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match=r"a\.tiff: .*floating-point image of unknown range"):
+        read_rgb(tmp_path / "a.tiff")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: not a readable image \(a folder, pipe"):
+        read_rgb(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a folder, pipe"):
+        read_rgb(tmp_path)

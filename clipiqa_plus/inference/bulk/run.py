@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -120,6 +120,35 @@ def score_files(
         record(rows, file, left, progress)
     seconds = time.perf_counter() - begin
     return Summary(file.done - file.failed, file.failed, earlier, seconds, str(file.failures))
+
+
+def score_pictures(
+    scorer: Scorer, sources: Sequence[str], workers: int | None = None, limit: SizeLimit = NO_LIMIT
+) -> Generator[Row]:
+    """Score picture files one after the other, without a file of scores.
+
+    Args:
+        scorer: The preset.
+        sources: See :func:`score_files`.
+        workers: See :func:`score_files`.
+        limit: Of the size of a picture.
+
+    Yields:
+        Their rows, in order.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If there are no pictures.
+    """
+    check_sources(sources)
+    workers = workers or min(16, os.cpu_count() or 1)
+    found = False
+    with BlockScorer(scorer, workers, limit) as here:
+        for rows in here.score(blocks_of(find_pictures(sources), 1), blocks_ahead(workers, 1)):
+            found = True
+            yield from rows
+    if not found:
+        raise ValueError(f"{', '.join(sources)}: no pictures there")
 
 
 def record(
