@@ -6,55 +6,58 @@ python evaluate.py --prompts zero_shot runs/demo/prompts.safetensors --data conf
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from jsonargparse import Namespace
 from rich.console import Console
 
 from clipiqa_plus.commands.errors import run_entry
-from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
-from clipiqa_plus.evaluation.evaluation import backbones, evaluate, load_sources, zero_shot_options
+from clipiqa_plus.evaluation.comparison import NOTHING
+from clipiqa_plus.evaluation.evaluation import (
+    compare_evaluated,
+    evaluate,
+    load_sources,
+    zero_shot_options,
+)
 from clipiqa_plus.evaluation.naming import name_data, name_sources
 from clipiqa_plus.evaluation.options import evaluation_parser
 from clipiqa_plus.evaluation.random_splits import render_repeats, repeated
-from clipiqa_plus.evaluation.results import named, save, save_training, start_record
+from clipiqa_plus.evaluation.results import claimed, named, save, save_training, start_record
 from clipiqa_plus.evaluation.terminal import render
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.report.loggers import log_evaluation
 from clipiqa_plus.report.page import write_report
+from clipiqa_plus.report.tables import closing
 from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
 
 
 def main(args: list[str] | None = None) -> pd.DataFrame:
     """Evaluate every prompt source on every data set, print the tables and save them."""
     options = evaluation_parser(__doc__).parse_args(args)
+    with claimed(Path(options.out)):
+        return run(options, start_record(args))
+
+
+def run(options: Namespace, record: dict[str, Any]) -> pd.DataFrame:
+    """Evaluate as the options of :func:`main` say."""
     cache, out, console = FeatureCache(**options.features), Path(options.out), Console()
-    tables, record = NOTHING, start_record(args)
+    tables, prompts = NOTHING, name_sources(options.prompts)
     paths, absent = expand(options.data, options.root)
     train = read_recipe(options.train) if options.train else None
-    prompts = name_sources(options.prompts)
     for name, path in name_data(paths).items():
         recipe = read_recipe(path)
-        data, fixed = (
-            data_of(recipe, path, **rooted(path, options.root)),
-            zero_shot_options(recipe, train),
-        )
+        data = data_of(recipe, path, **rooted(path, options.root))
+        fixed = zero_shot_options(recipe, train)
         sources = load_sources(options.prompts, options.backbone, **fixed)
         if options.repeats:
-            splits = (
-                options.repeats,
-                options.train,
-                out / name,
-                options.device,
-                cache,
-                options.root,
-            )
-            console.print(render_repeats(name, repeated(path, sources, *splits)))
+            splits = (options.repeats, options.train, out / name, options.device)
+            table = repeated(path, sources, *splits, cache, options.root)
+            console.print(render_repeats(name, table))
             continue
         how = (options.part, options.device, cache, options.thumbnails)
         found = evaluate(sources, data, *how)
-        skipped, towers = len(found.about["skipped"]), backbones(found.about)
-        compared = compare_sources(found.scores, list(sources), skipped=skipped, backbones=towers)
-        tables = tables.add(name, compared)
+        tables = tables.add(name, compare_evaluated(found))
         save(out, name, tables, found, record)
     for name, reason in absent.items():
         console.print(f"absent: {name}: {reason}", markup=False)
@@ -64,9 +67,9 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
     page = write_report(out, options.report)
     log_evaluation(out, options.wandb, options.tensorboard, page)
     console.print(*(render(table, kind) for kind, table in named(tables).items()))
-    console.print(f"saved: {out}, report: {page}")
+    print(*closing(*tables, prompts, f"{out}, page: {page}"), sep="\n")
     return tables.results
 
 
 if __name__ == "__main__":
-    run_entry(main)
+    run_entry(main, "the same command goes on; what is encoded is kept")

@@ -17,7 +17,7 @@ TRACEBACK = "CLIPIQA_TRACEBACK"
 """Environment variable: if it is set, such errors keep their traceback."""
 
 
-def run_entry(main: Callable[[], Any]) -> None:
+def run_entry(main: Callable[[], Any], resume: str = "") -> None:
     """Run the main function of an entry file and exit.
 
     The traceback of a mendable error is shown if :data:`TRACEBACK` is set; any other error keeps
@@ -25,6 +25,7 @@ def run_entry(main: Callable[[], Any]) -> None:
 
     Args:
         main: The function.
+        resume: How to go on after Ctrl-C.
     """
     try:
         main()
@@ -38,5 +39,6 @@ def run_entry(main: Callable[[], Any]) -> None:
         # Lightning makes an exit of its own from Ctrl-C.
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        print(f"\n{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
+        how = f": {resume}" if resume else ""
+        print(f"\n{Path(sys.argv[0]).name}: interrupted{how}", file=sys.stderr)
         sys.exit(INTERRUPTED)

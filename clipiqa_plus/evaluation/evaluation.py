@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,19 @@ from torch import Tensor
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.base import IQADataModule, Rows
-from clipiqa_plus.evaluation.comparison import COLUMNS, WITHIN_CONTENT, compare, correlations
+from clipiqa_plus.evaluation.comparison import (
+    COLUMNS,
+    WITHIN_CONTENT,
+    Comparison,
+    compare,
+    compare_sources,
+    correlations,
+)
 from clipiqa_plus.evaluation.interpolation import interpolate, pair_cosines
 from clipiqa_plus.evaluation.naming import ZERO_SHOT, name_sources
 from clipiqa_plus.evaluation.rank_changes import thumbnails
 from clipiqa_plus.evaluation.results import Evaluated
+from clipiqa_plus.evaluation.seen_pictures import seen_note, with_notes
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompts.files import find_prompts, read_prompts
@@ -32,6 +41,7 @@ __all__ = [
     "ZERO_SHOT",
     "backbones",
     "compare",
+    "compare_evaluated",
     "correlations",
     "describe",
     "evaluate",
@@ -270,6 +280,7 @@ def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str)
                 **source.backbone.describe(),
                 "pairs": [list(pair) for pair in source.prompts.pairs],
                 **_file(source),
+                "seen": seen_note(source, data, part),
                 **_inside(source),
             }
             for name, source in sources.items()
@@ -286,6 +297,20 @@ def _inside(source: CLIPIQAPlus) -> dict[str, Any]:
         "text_cosines": text_cosines(source.prompts, source.backbone),
         "pair_cosines": pair_cosines(source.prompts, source.backbone).to_dict("split"),
     }
+
+
+def compare_evaluated(found: Evaluated) -> Comparison:
+    """Compute both tables of an evaluated data set, with what limits them in the notes.
+
+    Sources that are tested on pictures of their own training are warned of.
+    """
+    sources = found.about["sources"]
+    skipped, towers = len(found.about["skipped"]), backbones(found.about)
+    compared = compare_sources(found.scores, list(sources), skipped=skipped, backbones=towers)
+    seen = {name: facts["seen"] for name, facts in sources.items() if facts["seen"]}
+    for name, note in seen.items():
+        warnings.warn(f"{found.about['dataset']}: {name} was {note}", stacklevel=2)
+    return with_notes(compared, seen) if seen else compared
 
 
 def _file(source: CLIPIQAPlus) -> dict[str, str | None]:

@@ -136,5 +136,7 @@ def _learn(train: Path, recipe: Path, data: Mapping[str, str], run: Path) -> CLI
             "--overwrite=true",
         ],
     )
-    cli.trainer.fit(cli.model, cli.datamodule)
+    with cli.claim:
+        cli.trainer.fit(cli.model, cli.datamodule)
+        cli.claim.keep()
     return cli.model.eval()

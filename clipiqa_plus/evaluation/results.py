@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from clipiqa_plus.evaluation.comparison import SKIPPED, Comparison
 from clipiqa_plus.metrics.resampling import RESAMPLES
@@ -17,6 +19,7 @@ from clipiqa_plus.training.curves import training_curves
 from clipiqa_plus.training.run_folder import versions, write_json, write_text
 
 RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
+REPORT = "report.html"
 CROSS_SET = "cross_set"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
@@ -137,10 +140,38 @@ def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
     return {"command": command, "versions": versions(), "resamples": RESAMPLES, "data": {}}
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other evaluations out of a folder, and remove what a killed one left half-written.
+
+    Args:
+        folder: Folder of the evaluation; made if need be.
+
+    Raises:
+        FileExistsError: If another evaluation is writing to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise FileExistsError(
+            f"{folder}: another evaluation is writing here; wait for its end, or name another "
+            "folder with --out"
+        ) from None
+    with lock:
+        lock.release()  # the with block holds it on its own
+        for left in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+            left.unlink()
+        yield
+
+
 def save(
     folder: Path, name: str, tables: Comparison, found: Evaluated, record: dict[str, Any]
 ) -> None:
     """Write an evaluation up to and with one data set.
+
+    ``evaluation.json`` goes first and comes last: with it, all files belong together.
 
     Args:
         folder: Gets ``results``, ``differences`` and, for several data sets, ``cross_set`` as
@@ -153,7 +184,16 @@ def save(
         record: See :func:`start_record`; what is known of this data set is added to its ``data``.
     """
     (folder / name).mkdir(parents=True, exist_ok=True)
-    skipped = pd.DataFrame(found.about["skipped"].items(), columns=["image", "reason"])
+    for old in (RECORD, REPORT):
+        (folder / old).unlink(missing_ok=True)
+    # "./" keeps a spreadsheet from taking a name for a formula, and names the same file.
+    skipped = pd.DataFrame(
+        [
+            (f"./{image}" if image.startswith(("=", "+", "-", "@")) else image, reason)
+            for image, reason in found.about["skipped"].items()
+        ],
+        columns=["image", "reason"],
+    )
     write_text(folder / name / SKIPPED, skipped.to_csv(index=False))
     _save_parquet(folder / name / SCORES, found.scores)
     _save_parquet(folder / name / INTERPOLATION, found.interpolation)

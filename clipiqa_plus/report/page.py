@@ -21,6 +21,7 @@ from clipiqa_plus.evaluation.results import (
     DIFFERENCES,
     INTERPOLATION,
     RECORD,
+    REPORT,
     RESULTS,
     SCORES,
     THUMBNAILS,
@@ -47,7 +48,6 @@ from clipiqa_plus.report.summary_charts import (
 from clipiqa_plus.report.tables import cells, summary, verdicts
 from clipiqa_plus.training.run_folder import write_text
 
-REPORT = "report.html"
 PAGE_BYTES = 9_000_000
 """What thumbnails may fill the page up to; those of pictures that moved least are left out."""
 
@@ -240,7 +240,9 @@ def _library() -> Markup:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; make it with evaluate.py --out FOLDER")
+        raise FileNotFoundError(
+            f"{path}: no such file: no evaluation, or one cut short; run evaluate.py with --out"
+        )
     return path
 
 

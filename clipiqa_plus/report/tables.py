@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,37 @@ def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str,
         does = f"ranks {verdict} than" if verdict else "does not differ significantly from"
         sentences.append((f"{where} {does} {row.against}: {says}.", verdict))
     return sentences
+
+
+def closing(
+    results: pd.DataFrame,
+    differences: pd.DataFrame,
+    prompts: Mapping[str, str],
+    files: str,
+) -> list[str]:
+    """Return the last three lines of an evaluation: result, files, next command.
+
+    Args:
+        results: Results of the evaluation.
+        differences: Its differences, with ``p_holm``.
+        prompts: Prompt sources by name, as they were given.
+        files: Where the results are, in words.
+    """
+    sentences = summary(results, differences)
+    said = sentences[0][0]
+    if len(sentences) > 1:
+        kinds = {"better": "better", "worse": "worse", "": "no significant difference"}
+        counts = {kinds[k]: [v for _, v in sentences].count(k) for k in kinds}
+        whole = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        said = f"{len(sentences)} rows" if differences.empty else f"{len(sentences)}: {whole}"
+    learned = [name for name, source in prompts.items() if source != "zero_shot"]
+    command = "python train.py --config configs/demo.yaml"
+    if learned:
+        means = results[results["prompts"].isin(learned)].groupby("prompts")["SRCC"].mean()
+        best = prompts[str(means.fillna(-1).idxmax())]
+        command = f"clipiqa score photos/ --preset clipiqa+ --prompts {shlex.quote(best)}"
+        command += " --out scores.csv"
+    return [f"result: {said}", f"files: {files}", f"next: {command}"]
 
 
 def _verdict(row: Any) -> str:

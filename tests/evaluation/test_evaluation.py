@@ -22,7 +22,7 @@ from clipiqa_plus.data.transforms import AugmentedViews
 from clipiqa_plus.evaluation import evaluation
 from clipiqa_plus.evaluation.comparison import RESULTS, compare, compare_sources
 from clipiqa_plus.evaluation.evaluation import load_sources, score
-from clipiqa_plus.evaluation.results import load_table
+from clipiqa_plus.evaluation.results import claimed, load_table
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.files import save_prompts
@@ -245,3 +245,65 @@ def test_training_part_is_scored_on_whole_pictures(
     # The same pictures in batches of the same sizes.
     np.testing.assert_allclose(found["a"], plain["a"], atol=1e-6)
     assert data.train_views is crops
+
+
+@pytest.fixture
+def recipe(table: Path) -> Path:
+    options = {"table": str(table), "mos_range": [1, 5], "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    path = table.parent / "<script>[bold]'.yaml"
+    path.write_text(yaml.safe_dump({"data": data}))
+    return path
+
+
+def test_prompts_tested_on_pictures_of_their_training_are_counted_and_warned_of(
+    recipe: Path, table: Path, weights: Path, prompt_file: Path
+) -> None:
+    data = TableData(str(table), (1, 5), split="random", num_workers=0)
+    data.setup()
+    data.split.save(prompt_file.parent / "split.json")
+    by_content = TableData(str(table), (1, 5), split="content", num_workers=0)
+    by_content.setup()
+    seen = set(data.rows("train")) & set(by_content.rows("test"))
+    assert seen
+    out = table.parent / "out"
+    command = ["--prompts", "zero_shot", f"mine={prompt_file}", "--data", str(recipe)]
+    command += ["--backbone", str(weights), "--out", str(out), "--device", "cpu"]
+    said = f"trained on {len(seen)} of these {len(by_content.rows('test'))} pictures"
+    with pytest.warns(UserWarning, match=f"mine was {said}"):
+        results = evaluate.main(command)
+    assert results["note"][1].startswith(f"mine: {said}")
+    assert "trained" not in results["note"][0]
+    assert said in (out / "differences.md").read_text()
+    by_content.split.save(prompt_file.parent / "split.json")  # tested on what it has not seen
+    assert not evaluate.main(command)["note"].str.contains("trained").any()
+
+
+def test_names_of_data_sets_are_text_in_every_output(
+    recipe: Path, table: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = table.parent / "out"
+    names = [f"=cmd({i})\n<script>[bold]'{i}.png" for i in range(N)]
+    for i, name in enumerate(names):
+        (table.parent / f"{i}.png").rename(table.parent / name.replace("/", "_"))
+    frame = pd.read_csv(table).assign(image=names)
+    frame.to_csv(table, index=False)
+    (table.parent / names[3]).write_bytes(b"not a picture")
+    content = yaml.safe_load(recipe.read_text())
+    content["data"]["init_args"] |= {"split": "whole", "skip_unreadable": True}
+    recipe.write_text(yaml.safe_dump(content))
+    with pytest.warns(UserWarning, match="do not decode"):
+        evaluate.main(["--data", str(recipe), "--backbone", str(weights), "--out", str(out)])
+    assert "<script>[bold]'" in capsys.readouterr().out
+    page = (out / "report.html").read_text()
+    assert "<script>[bold]" not in page
+    skipped = pd.read_csv(out / "<script>[bold]'" / "skipped.csv")
+    assert skipped["image"].tolist() == [f"./{names[3]}"]
+
+
+def test_two_evaluations_do_not_share_a_folder(recipe: Path, tmp_path: Path) -> None:
+    refused = pytest.raises(FileExistsError, match=r"another evaluation is writing here.*--out")
+    with claimed(tmp_path / "out"), refused:
+        evaluate.main(["--data", str(recipe), "--out", str(tmp_path / "out")])
+    with claimed(tmp_path / "out"):
+        pass

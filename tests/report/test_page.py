@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from clipiqa_plus.commands.main import main
 from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
 from clipiqa_plus.evaluation.results import (
     Evaluated,
+    claimed,
     load_table,
     printable,
     save,
@@ -382,3 +384,39 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
     assert falling == sorted(rising, reverse=True)
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+
+
+class Killed(BaseException):
+    """What no handler of the code under test catches."""
+
+
+def test_a_kill_at_any_write_leaves_a_whole_evaluation_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, old, new = tmp_path / "out", pictures(20), pictures(24)
+    replace, writes, fatal = os.replace, 0, 0
+
+    def dying(source: Path, target: Path) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == fatal:
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", dying)
+    evaluation(folder, old, resamples=20)
+    count = writes
+    assert count > 10
+    for at in range(1, count + 1):
+        writes, fatal = 0, at
+        with pytest.raises(Killed):
+            evaluation(folder, new, resamples=20)
+        fatal = 0
+        assert list(folder.rglob("*.part"))
+        with pytest.raises(FileNotFoundError, match=r"evaluation\.json: .* cut short"):
+            write_report(folder)
+        with claimed(folder):
+            assert not list(folder.rglob("*.part"))
+            evaluation(folder, old, resamples=20)
+        assert (folder / "evaluation.json").is_file()
+    assert "</html>" in write_report(folder).read_text()

@@ -1,0 +1,66 @@
+"""Pictures that prompts are tested on although they were trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data.splits import load_split
+from clipiqa_plus.evaluation.comparison import Comparison
+from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.prompts.files import find_prompts, read_prompts
+
+
+def seen_note(source: CLIPIQAPlus, data: IQADataModule, part: str) -> str:
+    """Say how many pictures of a part a source was trained on; nothing for none.
+
+    The split in the run's folder decides, or else the prompt file's record of its split.
+
+    Args:
+        source: The source.
+        data: The data set, set up.
+        part: ``train``, ``val`` or ``test``.
+    """
+    if source.config.file is None:
+        return ""
+    path = find_prompts(source.config.file)
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    rows, facts = data.rows(part), read_prompts(path)[1]
+    if facts.get("split_sha256") == data.split.digest:
+        trained = data.split.train
+    elif (folder / "split.json").is_file():
+        try:
+            trained = load_split(folder / "split.json", data.annotations["image"]).train
+        except ValueError:  # of other sample ids
+            return _unknown(facts, data)
+    else:
+        return _unknown(facts, data)
+    seen = len(np.intersect1d(trained, rows))
+    return f"trained on {seen} of these {len(rows)} pictures" if seen else ""
+
+
+def _unknown(facts: Mapping[str, object], data: IQADataModule) -> str:
+    same = bool(data.name) and facts.get("dataset") == data.title
+    return "may be trained on some of these pictures: its split is not known" if same else ""
+
+
+def with_notes(compared: Comparison, notes: Mapping[str, str]) -> Comparison:
+    """Put what is known of sources in front of the notes of their rows.
+
+    Args:
+        compared: Tables of a data set.
+        notes: By source; empty ones are left out.
+    """
+
+    def noted(row: Mapping[str, str]) -> str:
+        sources = [row[column] for column in ("prompts", "against") if column in row]
+        said = [f"{s}: {notes[s]}" for s in sources if notes.get(s)]
+        return "; ".join([*said, *filter(None, [row["note"]])])
+
+    tables = []
+    for table in compared:
+        rows = table.to_dict("records")
+        tables.append(table.assign(note=[noted(row) for row in rows]))
+    return Comparison(*tables)
