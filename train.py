@@ -7,10 +7,12 @@ With --model.prompts.mode zero_shot nothing is trained: the fixed words are test
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipiqa_plus.commands.errors import run_entry
+from clipiqa_plus.training.help import overview
 
 if TYPE_CHECKING:
     from clipiqa_plus.training.cli import TrainCLI
@@ -27,6 +29,10 @@ def main(args: list[str] | None = None) -> TrainCLI:
     Returns:
         The command line, with ``model``, ``datamodule`` and ``trainer``.
     """
+    given = sys.argv[1:] if args is None else args
+    if set(given) & {"-h", "--help"}:
+        print(overview())
+        sys.exit()
     from clipiqa_plus.training.cli import TrainCLI  # here: Ctrl-C while torch loads is one line too
 
     cli = TrainCLI(DEFAULT, args)

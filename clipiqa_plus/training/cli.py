@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -22,6 +26,9 @@ from clipiqa_plus.training.recipes import read_recipe
 from clipiqa_plus.training.run_folder import RunRecord
 from clipiqa_plus.training.tracking import run_loggers
 
+# The fields of PromptConfig have their help in docstrings of their own.
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
 TRAINER_DEFAULTS = {
     "log_every_n_steps": 1,  # what is logged is an epoch's; Lightning warns of short epochs
     "num_sanity_val_steps": 0,  # two batches have no meaningful SRCC
@@ -30,6 +37,26 @@ TRAINER_DEFAULTS = {
 
 COMMANDS = ("overwrite", "ckpt_path", "allow_any_class")
 """Options that hold for one start: only the command line may give them, no recipe."""
+
+
+class TrainParser(LightningArgumentParser):
+    """The parser of training: a wrong option or value is answered by the nearest right one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with the message, and what may have been meant, in place of 60 lines of usage."""
+        options = [name for action in self._actions for name in action.option_strings]
+        options += [f"--data.{name}" for name in signature(IQADataModule).parameters]
+        words = re.findall(r"--([\w.]+)", message.partition("unrecognized arguments:")[2])
+        words += re.findall(r"(?:Option|Key) '([\w.]+)' is not", message)
+        choices = re.findall(r"'(\w+)'", message)
+        # A word without a dot is an option of the data set, whose parser is this one's child.
+        words = [word if "." in word else f"data.{word}" for word in words]
+        near = [get_close_matches(f"--{word}", options, 1, 0.7) for word in words]
+        values = re.findall(r"Got value: (\w+)", message)
+        near += [get_close_matches(value, choices, 1, 0.5) for value in values]
+        meant = " ".join(dict.fromkeys(name for names in near for name in names))
+        question = f"\nDid you mean {meant}?" if meant else ""
+        self.exit(2, f"{self.prog}: {message}{question}\n(--help lists the options.)\n")
 
 
 class TrainCLI(LightningCLI):
@@ -60,6 +87,7 @@ class TrainCLI(LightningCLI):
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
+            parser_class=TrainParser,
             run=False,
         )
 
@@ -89,6 +117,9 @@ class TrainCLI(LightningCLI):
         )
         parser.add_argument(
             "--licence", type=str | None, help="Licence of the learned prompts, as CC-BY-4.0."
+        )
+        parser.add_argument(
+            "--help_all", action="help", help="Show every option, Lightning's too, and exit."
         )
         # One seed for what training draws; the split of the data has its own.
         parser.link_arguments("seed_everything", "model.prompts.seed", compute_fn=int)
