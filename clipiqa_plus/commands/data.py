@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-app = App("data", help="List the benchmarks, check the folder of one.")
+app = App("data", help="List the benchmarks, fetch one, check its folder.")
 
 
 @app.command(name="list")
@@ -15,6 +15,23 @@ def list_benchmarks() -> None:
     from clipiqa_plus.data.check import facts, render_facts
 
     Console().print(render_facts(facts()))
+
+
+@app.command(name="get")
+def get_benchmark(name: str, /, *, root: str | None = None, url: str | None = None) -> None:
+    """Fetch a benchmark from its public address; a stopped fetch goes on where it was.
+
+    Args:
+        name: Short name, see 'clipiqa data list'.
+        root: Where it goes (default: data/<name>).
+        url: Another address of the same files, such as a copy nearer to you.
+    """
+    from rich.console import Console
+
+    from clipiqa_plus.data.check import render_check
+    from clipiqa_plus.data.get import get
+
+    Console().print(render_check(get(name, root, url)))
 
 
 @app.command(name="check")
