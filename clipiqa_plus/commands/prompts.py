@@ -19,19 +19,20 @@ def show(file: str, /, *, backbone: str | None = None, words: int = 3) -> None:
         words: Number of nearest words for each context token.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from clipiqa_plus.prompts.files import read_prompts
 
     tensors, facts = read_prompts(file)
-    table = Table(title=file, show_header=False)
+    table = Table(title=escape(file), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, tensor in tensors.items():
         shape = " x ".join(map(str, tensor.shape))
-        table.add_row(name, f"{shape}, {str(tensor.dtype).removeprefix('torch.')}")
+        table.add_row(escape(name), f"{shape}, {str(tensor.dtype).removeprefix('torch.')}")
     for name, value in facts.items():
-        table.add_row(name, str(value))
+        table.add_row(escape(name), escape(_shown(value)))
     Console().print(table)
     _show_training(file)
     _show_words(file, backbone, words, facts)
@@ -89,6 +90,11 @@ def push(file: str, repo: str, /, *, licence: str | None = None, private: bool =
     print(push_to_hub(file, repo, licence, private or None))
 
 
+def _shown(value: Any) -> str:
+    """Return a value as text without characters that a terminal obeys."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+
+
 def _show_training(file: str) -> None:
     """Print the training curves of the run that the file lies in, if it does."""
     from rich.console import Console
@@ -110,6 +116,7 @@ def _show_training(file: str) -> None:
 def _show_words(file: str, backbone: str | None, words: int, facts: dict[str, Any]) -> None:
     """Print nearest words and cosines, or why there are none."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from clipiqa_plus.clip.backbone import FrozenCLIP
@@ -127,16 +134,16 @@ def _show_words(file: str, backbone: str | None, words: int, facts: dict[str, An
         return
     table = Table("context token", "nearest words (distance)", title="vocabulary")
     for token, near in nearest_words(prompts, clip, words).items():
-        table.add_row(token, ", ".join(f"{n.word} ({n.distance:.3f})" for n in near))
+        table.add_row(token, escape(", ".join(f"{n.word} ({n.distance:.3f})" for n in near)))
     Console().print(table)
     table = Table("prompt", "cosine", title="learned and zero-shot text features")
     for prompt, cosine in text_cosines(prompts, clip):
-        table.add_row(prompt, f"{cosine:.3f}")
+        table.add_row(escape(_shown(prompt)), f"{cosine:.3f}")
     Console().print(table)
     along = pair_cosines(prompts, clip)
     title = "cosine of the prompts of a pair, from zero-shot (0) to learned (1)"
     table = Table("pair", *(f"{weight:g}" for weight in along), title=title)
     for pair, cosines in along.iterrows():
-        table.add_row(str(pair), *(f"{cosine:.3f}" for cosine in cosines))
+        table.add_row(escape(_shown(pair)), *(f"{cosine:.3f}" for cosine in cosines))
     Console().print(table)
     print("scores along the line need pictures: evaluate.py draws them in its report")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
+
+from clipiqa_plus.commands.errors import INTERRUPTED
+
+if TYPE_CHECKING:
+    from clipiqa_plus.inference.bulk import SizeLimit
+    from clipiqa_plus.inference.scorer import Scorer
+
+_SHARDS = (".tar", ".tar.gz", ".tgz")
 
 app = App("score")
 
@@ -25,7 +34,7 @@ def score(
     paths: Annotated[list[str], Parameter(allow_leading_hyphen=True, validator=_no_options)],
     /,
     *,
-    out: str,
+    out: str | None = None,
     preset: str = "clipiqa",
     prompts: str | None = None,
     backbone: str | None = None,
@@ -39,11 +48,12 @@ def score(
     oversize: Literal["error", "resize"] = "error",
     overwrite: bool = False,
 ) -> int:
-    """Score pictures into a CSV, JSONL or Parquet file.
+    """Score pictures: print the scores, or write them to a CSV, JSONL or Parquet file.
 
     Args:
         paths: Files, folders, globs, tar shards, or - for a list on stdin.
-        out: The file: scores.csv, .jsonl or .parquet. An interrupted one is resumed.
+        out: The file: scores.csv, .jsonl or .parquet. An interrupted one is resumed. Without it
+            the scores are printed.
         preset: The way of scoring, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, in place of the preset's.
@@ -59,28 +69,38 @@ def score(
         overwrite: Replace the file instead of resuming it.
 
     Returns:
-        The exit code: 1 if a picture has no score.
+        The exit code: 1 if a picture has no score, 130 after Ctrl-C.
     """
     from functools import partial
 
     from clipiqa_plus.inference.bulk import SizeLimit, name_devices, score_files, score_with_ray
+    from clipiqa_plus.inference.bulk.inputs import check_sources
     from clipiqa_plus.inference.scorer import load
     from clipiqa_plus.report.gallery import write_gallery
 
-    if html and "://" in out:
-        raise ValueError(f"--html is made from a file of scores on this machine, not {out}")
     limit = SizeLimit(max_pixels, oversize)
     ready = partial(load, preset, prompts, backbone, image_only=True)
+    if out is None:
+        if html or overwrite or devices != 1 or engine == "ray":
+            raise ValueError("--html, --overwrite, --devices and --engine ray need --out, a file")
+        check_sources(paths)
+        return _print_scores(ready(device=device), paths, workers, limit)
+    if html and "://" in out:
+        raise ValueError(f"--html is made from a file of scores on this machine, not {out}")
     how = (batch_size, workers, overwrite, True, limit)
-    if engine == "ray":
-        scorer = ready(device="cpu")
-        done = score_with_ray(scorer, ready, paths, out, *how, devices, device)
-    elif devices == 1:
-        scorer = ready(device=device)
-        done = score_files(scorer, paths, out, *how)
-    else:
-        scorer = ready(device="cpu")
-        done = score_files(scorer, paths, out, *how, name_devices(devices, device), ready)
+    try:
+        if engine == "ray":
+            scorer = ready(device="cpu")
+            done = score_with_ray(scorer, ready, paths, out, *how, devices, device)
+        elif devices == 1:
+            scorer = ready(device=device)
+            done = score_files(scorer, paths, out, *how)
+        else:
+            scorer = ready(device="cpu")
+            done = score_files(scorer, paths, out, *how, name_devices(devices, device), ready)
+    except KeyboardInterrupt:
+        print(f"clipiqa: interrupted; the same command goes on with {out}", file=sys.stderr)
+        return INTERRUPTED
     earlier = f", {done.earlier:,} of them before" if done.earlier else ""
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
     print(f"{done.scored:,} scores by {preset} in {out}")
@@ -89,3 +109,29 @@ def score(
     if done.failed:
         print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
     return 1 if done.failed else 0
+
+
+def _print_scores(
+    scorer: Scorer, paths: Sequence[str], workers: int | None, limit: SizeLimit
+) -> int:
+    """Print the score of one picture alone; of several, or of a folder, a line for each."""
+    from clipiqa_plus.inference.bulk import score_pictures
+
+    alone = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].endswith(_SHARDS)
+    failed = False
+    if not alone or len(scorer.names) > 1:
+        print(*scorer.names, *([] if alone else ["image"]), sep="\t")
+    try:
+        for row in score_pictures(scorer, paths, workers, limit):
+            # What could move the cursor or break the line is shown, not obeyed.
+            name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in row.name)
+            if row.scores is None:
+                print(f"clipiqa: {name}: {row.reason}", file=sys.stderr)
+                failed = True
+            else:
+                scores = [f"{score:.4f}" for score in row.scores]
+                print(*scores, *([] if alone else [name]), sep="\t", flush=True)
+    except KeyboardInterrupt:
+        print("clipiqa: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 1 if failed else 0

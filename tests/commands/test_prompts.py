@@ -63,3 +63,15 @@ def test_prompts_to_pyiqa_and_back(tmp_path: Path, pos_embedding: PosEmbedding) 
     tensors, facts = read_prompts(again)
     assert torch.equal(tensors["ctx"], prompts.ctx.detach())
     assert (facts["pos_embedding"], facts["backbone"]) == (pos_embedding, "demo")
+
+
+def test_metadata_are_shown_not_obeyed(
+    tmp_path: Path, clip: FrozenCLIP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = ContextPrompts(clip)
+    prompts.steps += 1
+    recipe = "[bold]a[/bold] [/red] \x1b[2J"
+    path = save_prompts(tmp_path / "[b].safetensors", prompts, clip, recipe=recipe)
+    assert main(["prompts", "show", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "[bold]a[/bold] [/red] \\x1b[2J" in printed

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
+import clipiqa_plus as ciq
 from clipiqa_plus.commands.main import main
+from clipiqa_plus.inference.scorer import Scorer
+from clipiqa_plus.prompts.sources import PAIRS
 
 
 def test_score_and_its_errors(
@@ -21,3 +26,73 @@ def test_score_and_its_errors(
     assert (row["image"], row["preset"], row["backbone"]) == (str(path), "clipiqa", "demo")
     assert main(["score", str(path), "--preset", "best", "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith("clipiqa: unknown preset 'best'; choose from")
+
+
+def test_without_out_the_scores_are_printed(
+    tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_picture(tmp_path / "in/a.png")
+    make_picture(tmp_path / "in/b.png", seed=1)
+    (tmp_path / "in/c.png").write_bytes(b"damaged")
+    make_picture(tmp_path / "in/d\x1b[31m.png", seed=2)
+    expected = ciq.score(path, backbone="demo")
+    assert main(["score", str(path), "--backbone", "demo"]) == 0
+    assert capsys.readouterr().out == f"{expected:.4f}\n"
+    assert main(["score", str(tmp_path / "in"), "--backbone", "demo"]) == 1
+    done = capsys.readouterr()
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    names = [f"{tmp_path}/in/{name}" for name in ("a.png", "b.png", "d\\x1b[31m.png")]
+    assert [line[1] for line in lines] == ["image", *names]
+    assert lines[1][0] == f"{expected:.4f}"
+    assert f"clipiqa: {tmp_path}/in/c.png: not a readable image" in done.err
+    attributes = ["score", str(path), "--backbone", "demo", "--preset", "clipiqa-attributes"]
+    assert main(attributes) == 0
+    head, scores = capsys.readouterr().out.splitlines()
+    assert head.split("\t") == list(PAIRS)
+    assert len(scores.split("\t")) == len(PAIRS)
+    assert main(["score", str(path), "--backbone", "demo", "--html", "x.html"]) == 1
+    assert "need --out" in capsys.readouterr().err
+
+
+def test_what_is_nearly_right_is_named(
+    tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(make_picture(tmp_path / "photo.png"))
+    assert main(["score", path, "--preset", "clipiqa-atributes"]) == 1
+    assert "Did you mean clipiqa-attributes?" in capsys.readouterr().err
+    assert main(["score", path.replace("photo", "foto"), "--backbone", "demo"]) == 1
+    assert f"Did you mean {path}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
+    tmp_path: Path,
+    make_picture: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    to_file: bool,
+) -> None:
+    paths = [str(make_picture(tmp_path / f"{i}.png", seed=i)) for i in range(4)]
+    out = tmp_path / "s.csv"
+    command = ["score", *paths, "--backbone", "demo"]
+    command += ["--batch-size", "1", "--out", str(out)] if to_file else []
+    calls = 0
+    score = Scorer.score_images
+
+    def interrupted(self: Scorer, images: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return score(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "score_images", interrupted)
+        assert main(command) == 130
+    lines = [line for line in capsys.readouterr().err.splitlines() if "clipiqa:" in line]
+    assert len(lines) == 1
+    assert "interrupted" in lines[0]
+    if to_file:
+        assert f"the same command goes on with {out}" in lines[0]
+        assert main(command) == 0
+        assert "4 pictures, 2 of them before" in capsys.readouterr().out
