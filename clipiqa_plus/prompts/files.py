@@ -154,7 +154,7 @@ def import_hub() -> ModuleType:
         import huggingface_hub.errors
     except ImportError as error:
         raise ImportError(
-            "the Hugging Face Hub needs huggingface_hub: pip install 'clipiqa-plus[hub]'"
+            "the Hugging Face Hub needs huggingface_hub: pip install '.[hub]'"
         ) from error
     return huggingface_hub
 

@@ -122,7 +122,7 @@ def log_tensorboard(folder: Path, logs: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(
-            "--tensorboard needs tensorboard: pip install 'clipiqa-plus[tensorboard]'"
+            "--tensorboard needs tensorboard: pip install '.[tensorboard]'"
         ) from error
     tables = _tables(folder)
     with SummaryWriter(logs) as writer:

@@ -127,7 +127,7 @@ def test_missing_tensorboard_is_named(folder: Path, monkeypatch: pytest.MonkeyPa
         return plain(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'clipiqa-plus\[tensorboard\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[tensorboard\]'"):
         log_evaluation(folder, tensorboard="logs")
 
 

@@ -143,7 +143,7 @@ def _cluster(devices: int) -> Iterator[None]:
         import ray
         import ray.data
     except ImportError as error:
-        raise ImportError("the engine ray needs Ray: pip install 'clipiqa-plus[ray]'") from error
+        raise ImportError("the engine ray needs Ray: pip install '.[ray]'") from error
     if ray.is_initialized():
         yield
         return

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.con
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A Ray on this machine, with two processes to score and one to list."""
-    reason = "Ray is not installed: pip install 'clipiqa-plus[ray]'"
+    reason = "Ray is not installed: pip install '.[ray]'"
     ray = pytest.importorskip("ray", reason=reason)
     pytest.importorskip("ray.data", reason=reason)
     with pytest.MonkeyPatch.context() as patch:
@@ -152,5 +152,5 @@ def test_without_ray_one_error_says_what_to_install(
     out = tmp_path / "s.csv"
     arguments = ["score", str(mixed), "--backbone", "demo", "--device", "cpu", "--out", str(out)]
     assert main([*arguments, "--engine", "ray"]) == 1
-    assert "pip install 'clipiqa-plus[ray]'" in capsys.readouterr().err
+    assert "pip install '.[ray]'" in capsys.readouterr().err
     assert not out.exists()
