@@ -183,9 +183,7 @@ def _write_onnx(scorer: Scorer, path: Path) -> tuple[Runner, dict[str, Any]]:
         import onnxruntime
         import onnxscript  # noqa: F401 (what torch.onnx writes with)
     except ImportError as error:
-        raise ImportError(
-            f"ONNX files need {error.name}: pip install '.[export]'"
-        ) from error
+        raise ImportError(f"ONNX files need {error.name}: pip install '.[export]'") from error
 
     program = torch.onnx.export(
         _trace(scorer),
