@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> TrainCLI:
     from clipiqa_plus.training.cli import TrainCLI  # here: Ctrl-C while torch loads is one line too
 
     cli = TrainCLI(DEFAULT, args)
-    with cli.claim:
+    with cli.claim, cli.naming_lost_processes():
         if not cli.model.is_zero_shot:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
         cli.trainer.test(cli.model, cli.datamodule)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
@@ -17,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.prompts.files import LAST_CHECKPOINT
 from clipiqa_plus.training.checkpoints import LastCheckpoint, TensorCheckpoints
 from clipiqa_plus.training.claim import RunClaim
 from clipiqa_plus.training.class_paths import ROLES, check_class_paths
@@ -34,6 +38,9 @@ TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,  # two batches have no meaningful SRCC
     "enable_model_summary": False,  # the module prints what is trained and what is frozen
 }
+
+# How gloo and NCCL report that a process at the other end is gone.
+_LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 
 COMMANDS = ("overwrite", "ckpt_path", "allow_any_class")
 """Options that hold for one start: only the command line may give them, no recipe."""
@@ -145,6 +152,27 @@ class TrainCLI(LightningCLI):
         if not self.config.allow_any_class:
             options = {k: v for k, v in vars(self.config).items() if k != "config"}
             check_class_paths(options, "; --allow_any_class true allows it")
+
+    @contextmanager
+    def naming_lost_processes(self) -> Iterator[None]:
+        """Turn what the survivors of a lost process raise into one line on how to go on.
+
+        A training ended by SIGTERM exits with 143, as shells count it; Lightning's own code is 0.
+
+        Raises:
+            ConnectionError: If another process of this training has ended.
+        """
+        try:
+            yield
+        except SIGTERMException as stop:
+            raise SystemExit(128 + signal.SIGTERM) from stop
+        except RuntimeError as error:
+            if self.trainer.world_size < 2 or not _LOST.search(str(error)):
+                raise
+            folder = self.claim.folder
+            has_last = (folder / LAST_CHECKPOINT).is_file()
+            remedy = f"go on with --run {folder} --ckpt_path last" if has_last else "start again"
+            raise ConnectionError(f"another process of this run has ended; {remedy}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Claim the run folder and let loggers, checkpoints and the record write there."""
