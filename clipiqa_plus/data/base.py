@@ -29,6 +29,7 @@ from clipiqa_plus.data.batches import (
     IQADataset,
     Reader,
     Rows,
+    SameBatches,
 )
 from clipiqa_plus.data.splits import Split, make_split
 from clipiqa_plus.data.transforms import PlainView, Views
@@ -244,6 +245,9 @@ class IQADataModule(LightningDataModule):
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
 
+    def _overfits(self) -> bool:
+        return bool(getattr(self.trainer, "overfit_batches", 0))
+
     def loader(self, part: str, shuffle: bool = False) -> DataLoader[dict[str, Any]]:
         """Return the batches of a part, in order with view 0 unless shuffled.
 
@@ -255,10 +259,11 @@ class IQADataModule(LightningDataModule):
         dataset = self.dataset(part)
         # Cached features are one index selection: a worker could only add copies.
         workers = 0 if dataset.features is not None else self.num_workers
+        sampler = SameBatches if self._overfits() else BatchSampler
         return DataLoader(
             dataset,
             batch_size=None,
-            sampler=BatchSampler(
+            sampler=sampler(
                 self.rows(part),
                 self.batch_size,
                 views=dataset.views.count,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, SequentialSampler
 
 from clipiqa_plus.data.images import RGBImage, read_rgb
 from clipiqa_plus.data.transforms import Views, resize
@@ -160,3 +160,13 @@ class BatchSampler(Sampler[BatchIndex]):
         for start in range(0, len(rows), self.batch_size):
             stop = start + self.batch_size
             yield rows[start:stop], views[start:stop]
+
+
+class SameBatches(BatchSampler, SequentialSampler):  # type: ignore[misc]
+    """The batches of the first epoch, in every epoch again: for the trainer's ``overfit_batches``.
+
+    Lightning replaces the sampler of such a training unless it is a ``SequentialSampler``.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int, **options: Any) -> None:
+        super().__init__(rows, batch_size, **(options | {"epoch": lambda: 0}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.module import CLIPIQAPlus
+from tests.data.test_base import Tiny
 from tests.support.training_run import run
 from tests.test_module import Features, adam, trainer
 
@@ -38,6 +40,29 @@ def test_options_give_the_steps_they_promise(
     assert int(model.prompts.steps) == steps
     assert model.prompts.ctx.isfinite().all()
     assert not torch.equal(model.prompts.ctx, start)
+
+
+def test_overfitting_repeats_the_same_batches(
+    clip: FrozenCLIP, tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    for i in range(10):
+        make_picture(tmp_path / f"p/{i}.png", 64, 48, seed=i)
+    seen: list[list[list[int]]] = []
+
+    class Watching(CLIPIQAPlus):
+        def on_train_epoch_start(self) -> None:
+            seen.append([])
+
+        def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
+            seen[-1].append(batch["id"].tolist())
+            return super().training_step(batch, batch_index)
+
+    model = Watching(clip, optimizer=adam)
+    data = Tiny(tmp_path, batch_size=2, num_workers=0)
+    trainer(tmp_path, overfit_batches=2, max_epochs=3).fit(model, data)
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2]
+    assert [len(batch) for batch in seen[0]] == [2, 2]
 
 
 def test_accumulated_gradients_equal_one_large_batch(clip: FrozenCLIP, tmp_path: Path) -> None:
