@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipiqa_plus.commands.errors import run_entry
-from clipiqa_plus.training.help import overview
+from clipiqa_plus.commands.train import train
 
 if TYPE_CHECKING:
     from clipiqa_plus.training.cli import TrainCLI
@@ -29,19 +29,7 @@ def main(args: list[str] | None = None) -> TrainCLI:
     Returns:
         The command line, with ``model``, ``datamodule`` and ``trainer``.
     """
-    given = sys.argv[1:] if args is None else args
-    if set(given) & {"-h", "--help"}:
-        print(overview())
-        sys.exit()
-    from clipiqa_plus.training.cli import TrainCLI  # here: Ctrl-C while torch loads is one line too
-
-    cli = TrainCLI(DEFAULT, args)
-    with cli.claim, cli.naming_lost_processes():
-        if not cli.model.is_zero_shot:
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
-        cli.trainer.test(cli.model, cli.datamodule)
-        cli.claim.keep()
-    cli.print_closing_lines()
+    cli: TrainCLI = train(*(sys.argv[1:] if args is None else args), default_recipe=DEFAULT)
     return cli
 
 

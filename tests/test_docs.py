@@ -19,7 +19,6 @@ from PIL import Image, ImageFilter
 import clipiqa_plus
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.commands.main import command_line
-from clipiqa_plus.evaluation.options import evaluation_parser
 from clipiqa_plus.inference.presets import PRESETS
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
@@ -67,14 +66,16 @@ class ParsedOnly(TrainCLI):
 
 def check(program: str, args: list[str]) -> None:
     """Raise an error, or exit, if a command line is not one that the program takes."""
-    if program == "clipiqa":
+    if program == "clipiqa" and args[0] in ("train", "evaluate"):
+        check(f"{args[0]}.py", args[1:])
+    elif program == "clipiqa":
         command_line().parse_args(args, exit_on_error=False, print_error=False)
     elif program == "train.py":
         ParsedOnly(ROOT / "configs" / "demo.yaml", args)
     elif program == "evaluate.py":
-        options = evaluation_parser("").parse_args(args)
-        recipes = [options.train] if options.train else []
-        for recipe in recipes + [data for data in options.data if not data.startswith("runs/")]:
+        options = command_line().parse_args(["evaluate", *args], exit_on_error=False)[1].arguments
+        recipes = [options["train"]] if options.get("train") else []
+        for recipe in recipes + [d for d in options.get("data", []) if not d.startswith("runs/")]:
             find_recipe(recipe)
     elif program == "make":
         assert re.search(rf"^{args[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

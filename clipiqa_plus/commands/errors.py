@@ -36,9 +36,13 @@ def run_entry(main: Callable[[], Any], resume: str = "") -> None:
         print(f"\n{name}: {error}\n({TRACEBACK}=1 shows where.)", file=sys.stderr)
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning makes an exit of its own from Ctrl-C.
-        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+        if not interrupted(stop):
             raise
         how = f": {resume}" if resume else ""
         print(f"\n{Path(sys.argv[0]).name}: interrupted{how}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def interrupted(stop: KeyboardInterrupt | SystemExit) -> bool:
+    """Whether Ctrl-C ended the program: Lightning makes an exit of its own from it."""
+    return isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)

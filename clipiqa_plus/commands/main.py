@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, Parameter
 
 from clipiqa_plus import __version__, commands
-from clipiqa_plus.commands.errors import MENDABLE, TRACEBACK
+from clipiqa_plus.commands.errors import INTERRUPTED, MENDABLE, TRACEBACK, interrupted
 
 DESCRIPTION = "Image quality scores by prompting CLIP: train, compare, score, share."
 
@@ -44,13 +44,18 @@ def main(args: Sequence[str] | None = None) -> int:
         be parsed exits with 2.
     """
     try:
-        code = command_line()(args, result_action="return_value")
+        result = command_line()(args, result_action="return_value")
     except (*MENDABLE, RuntimeError) as error:
         if os.environ.get(TRACEBACK):
             raise
         print(f"clipiqa: {error}", file=sys.stderr)
         return 1
-    return code or 0
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if not interrupted(stop):
+            raise
+        print("\nclipiqa: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

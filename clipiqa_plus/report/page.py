@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "points": _compact(points),
         "inside": _inside(record),
         "record": record,
-        "command": shlex.join(["python", *record["command"]]),
+        "command": _command_line(record["command"]),
         "library": _library(),
     }
 
@@ -250,3 +250,8 @@ def _template() -> Any:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = number
     return environment.from_string((Path(__file__).parent / "template.html").read_text())
+
+
+def _command_line(command: Sequence[str]) -> str:
+    """The command of a record as one types it: clipiqa is a program, evaluate.py a file."""
+    return shlex.join(["python", *command] if command[0].endswith(".py") else command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
@@ -27,7 +27,7 @@ from clipiqa_plus.training.claim import RunClaim
 from clipiqa_plus.training.class_paths import ROLES, check_class_paths
 from clipiqa_plus.training.console import closing_lines, quiet_lightning
 from clipiqa_plus.training.learning_check import LearningCheck
-from clipiqa_plus.training.recipes import read_recipe
+from clipiqa_plus.training.recipes import find_recipe, read_recipe, recipes
 from clipiqa_plus.training.run_folder import RunRecord
 from clipiqa_plus.training.tracking import run_loggers
 
@@ -71,7 +71,7 @@ class TrainCLI(LightningCLI):
     """A recipe on the command line, each run of it in a folder of its own.
 
     Args:
-        default_recipe: Recipe that is run when none is named.
+        default_recipe: Recipe that is run when none is named; None makes naming one a duty.
         args: Command-line arguments; None takes the process's own.
 
     Attributes:
@@ -80,15 +80,16 @@ class TrainCLI(LightningCLI):
 
     claim: RunClaim
 
-    def __init__(self, default_recipe: Path, args: list[str] | None = None) -> None:
+    def __init__(self, default_recipe: Path | None, args: list[str] | None = None) -> None:
         quiet_lightning()
+        given, named = _find_recipes(sys.argv[1:] if args is None else args)
+        if not named and default_recipe is None:
+            raise ValueError(f"name a recipe: --config FILE.yaml, or one of {', '.join(recipes())}")
         self.default_recipe = default_recipe
-        given = sys.argv[1:] if args is None else args
-        named = any(a.split("=")[0] in ("-c", "--config") for a in given)
         super().__init__(
             CLIPIQAPlus,
             IQADataModule,
-            args=args,
+            args=given,
             parser_kwargs={"default_config_files": [] if named else [str(default_recipe)]},
             subclass_mode_data=True,
             save_config_callback=None,
@@ -178,7 +179,7 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Claim the run folder and let loggers, checkpoints and the record write there."""
         config = self.config_init
-        recipe = Path(str(config.config[-1])).stem if config.config else self.default_recipe.stem
+        recipe = Path(str(config.config[-1] if config.config else self.default_recipe)).stem
         folder = Path(config.run or f"runs/{recipe}")
         self.config.run = str(folder)
         self.claim = RunClaim(folder, config.ckpt_path is not None, config.overwrite)
@@ -229,3 +230,18 @@ class TrainCLI(LightningCLI):
         for name in COMMANDS:
             config.pop(name)
         return self.parser.dump(config)
+
+
+def _find_recipes(args: Sequence[str]) -> tuple[list[str], bool]:
+    """Put paths in the place of recipes' names behind ``--config``; tell if there were any."""
+    found, named = list(args), False
+    for position, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if option not in ("-c", "--config"):
+            continue
+        named = True
+        if equals:
+            found[position] = f"{option}={find_recipe(value)}"
+        elif position + 1 < len(args):
+            found[position + 1] = str(find_recipe(args[position + 1]))
+    return found, named

@@ -15,6 +15,7 @@ from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, PROMPT_FILE
 _LIGHTNING = str(Path(lightning.__file__).parent)
 _LOGGERS = ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
 _WARNINGS = (
+    "LightningCLI's args parameter is intended",  # recipes by name are paths by then
     ".*isinstance.treespec, LeafSpec.*",  # its call of a torch function that torch deprecates
     "Found .* module.s. in eval mode",  # CLIP is frozen
     ".*does not have many workers",  # cached features need none

@@ -15,26 +15,39 @@ from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.data.check import check
 from clipiqa_plus.training.class_paths import check_class_paths
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+_INSTALLED = Path(__file__).parent / "configs"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
+"""The recipes of the package: beside this file in a wheel, else those of the checkout."""
+
+
+def recipes() -> dict[str, Path]:
+    """Return the recipes of the package by name: ``koniq_official``, ``csv``, ..., ``kadid10k``."""
+    own = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    return own | {name: CONFIGS / "benchmarks" / f"{name}.yaml" for name in BENCHMARKS}
 
 
 def find_recipe(spec: str | Path) -> Path:
-    """Return the path of a recipe, given as a path or as the short name of a benchmark.
+    """Return the path of a recipe, given as a path or by its name, see :func:`recipes`.
+
+    A path below ``configs/`` serves outside the checkout too.
 
     Raises:
-        FileNotFoundError: If there is neither such a file nor such a benchmark.
+        FileNotFoundError: If there is neither such a file nor such a name.
     """
     path = Path(spec)
     if path.is_file():
         return path
-    known = CONFIGS / "benchmarks" / f"{spec}.yaml"
-    if str(spec) in BENCHMARKS and known.is_file():
-        return known
-    files = [str(p.relative_to(CONFIGS.parent)) for p in CONFIGS.rglob("*.yaml")]
-    alike = difflib.get_close_matches(str(spec), [*BENCHMARKS, *files], n=3)
-    meant = f"; did you mean {' or '.join(alike)}?" if alike else ""
+    names = recipes()
+    installed = CONFIGS.parent / path
+    if path.parts[:1] == ("configs",) and installed.is_file():
+        return installed
+    if str(spec) in names:
+        return names[str(spec)]
+    files = [str(p.relative_to(CONFIGS.parent)) for p in names.values()]
+    alike = difflib.get_close_matches(str(spec), [*names, *files], n=3)
+    meant = f"; did you mean {' or '.join(alike)}?" if alike else "."
     raise FileNotFoundError(
-        f"{spec}: no such recipe{meant} Give a YAML file, or one of {', '.join(BENCHMARKS)}"
+        f"{spec}: no such recipe{meant} Give a YAML file, or one of {', '.join(names)}"
     )
 
 
@@ -95,9 +108,15 @@ def expand(
         The recipes, and for each benchmark of a list that cannot be used, by name, why.
 
     Raises:
-        FileNotFoundError: If there is no such recipe or benchmark, or none of a list is present.
+        FileNotFoundError: If there is no such recipe, benchmark or root, or none of a list is
+            present.
         ValueError: If a root is given and nothing takes it.
     """
+    if root is not None and not Path(root).is_dir():
+        raise FileNotFoundError(
+            f"--root {root}: no such folder; name the one that holds the folders of the benchmarks "
+            f"({', '.join(BENCHMARKS)})"
+        )
     found: list[Path] = []
     absent: dict[str, str] = {}
     for spec in specs:

@@ -1,0 +1,113 @@
+"""``clipiqa evaluate``: did tuning help?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+app = App("evaluate")
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """The arguments of :class:`~clipiqa_plus.features.cache.FeatureCache`, without its imports."""
+
+    dir: str | None = None
+    """Folder of the features (default: as in training)."""
+    dtype: Literal["fp32", "fp16"] = "fp32"
+    """Number format on disk and on the device."""
+    enabled: bool = True
+    """With =false every batch is encoded live."""
+    batch_size: int = 16
+    """Most views encoded together."""
+    num_workers: int | None = None
+    """Decoding processes (default: those of the data)."""
+
+
+@app.default
+def evaluate(
+    *,
+    prompts: Sequence[str] = ("zero_shot",),
+    data: Sequence[str] = ("demo",),
+    root: str | None = None,
+    part: Literal["train", "val", "test"] = "test",
+    repeats: int = 0,
+    train: str | None = None,
+    backbone: str | None = None,
+    device: str | None = None,
+    out: str = "runs/evaluation",
+    report: str | None = None,
+    wandb: str | None = None,
+    tensorboard: str | None = None,
+    thumbnails: int = 300,
+    features: FeatureOptions | None = None,
+    command: Annotated[Sequence[str] | None, Parameter(parse=False)] = None,
+) -> Any:
+    """Compare zero-shot with learned prompts on data sets.
+
+    Args:
+        prompts: zero_shot, prompt files and runs; NAME=PATH names one.
+        data: Recipes with a data section, by path or name, see 'clipiqa recipes'; benchmarks: all.
+        root: Folder of all benchmarks (default: data).
+        part: The part to evaluate.
+        repeats: Test on this many random splits instead.
+        train: With --repeats: the recipe to learn by in each split.
+        backbone: Name or weights file (default: as learned, or the recipe's, or RN50).
+        device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
+        out: Folder for results and scores per picture.
+        report: Where the HTML page goes (default: OUT/report.html).
+        wandb: Also log to this Weights & Biases project.
+        tensorboard: Also log to this folder, for TensorBoard.
+        thumbnails: Pictures of a data set shown in the report.
+        features: The feature cache.
+        command: Arguments for the record; None takes the process's own.
+
+    Returns:
+        The results as a DataFrame, a row for each source, data set and target.
+    """
+    import torch
+    from rich.console import Console
+
+    from clipiqa_plus.evaluation import evaluation, naming, random_splits, results
+    from clipiqa_plus.evaluation.comparison import NOTHING
+    from clipiqa_plus.evaluation.terminal import render
+    from clipiqa_plus.features import FeatureCache
+    from clipiqa_plus.report.loggers import log_evaluation
+    from clipiqa_plus.report.page import write_report
+    from clipiqa_plus.report.tables import closing
+    from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
+
+    cache = FeatureCache(**asdict(features or FeatureOptions()))
+    folder, console = Path(out), Console()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tables, record, named = NOTHING, results.start_record(command), naming.name_sources(prompts)
+    with results.claimed(folder):
+        paths, absent = expand(data, root)
+        learn = read_recipe(train) if train else None
+        for name, path in naming.name_data(paths).items():
+            recipe = read_recipe(path)
+            dataset = data_of(recipe, path, **rooted(path, root))
+            fixed = evaluation.zero_shot_options(recipe, learn)
+            sources = evaluation.load_sources(prompts, backbone, **fixed)
+            if repeats:
+                splits = (repeats, train, folder / name, device, cache, root)
+                table = random_splits.repeated(path, sources, *splits)
+                console.print(random_splits.render_repeats(name, table))
+                continue
+            found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
+            tables = tables.add(name, evaluation.compare_evaluated(found))
+            results.save(folder, name, tables, found, record)
+        for name, reason in absent.items():
+            console.print(f"absent: {name}: {reason}", markup=False)
+        if repeats:
+            return tables.results
+        results.save_training(folder, named)
+        page = write_report(folder, report)
+        log_evaluation(folder, wandb, tensorboard, page)
+        console.print(*(render(table, kind) for kind, table in results.named(tables).items()))
+        print(*closing(*tables, named, f"{folder}, page: {page}"), sep="\n")
+    return tables.results

@@ -1,0 +1,42 @@
+"""``clipiqa train``: a recipe, and options of it in any number."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+app = App("train", help_flags=(), version_flags=())  # the help is that of the recipe's options
+
+
+@app.default
+def train(
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    default_recipe: Annotated[Path | None, Parameter(parse=False)] = None,
+) -> Any:
+    """Tune context tokens by a recipe, then test them.
+
+    Args:
+        options: --config RECIPE, and any option of it, see --help.
+        default_recipe: Recipe for when none is named.
+
+    Returns:
+        The command line, a TrainCLI, with ``model``, ``datamodule`` and ``trainer``.
+    """
+    from clipiqa_plus.training.help import overview
+
+    if set(options) & {"-h", "--help"}:
+        print(overview())
+        sys.exit()
+    from clipiqa_plus.training.cli import TrainCLI
+
+    cli = TrainCLI(default_recipe, list(options))
+    with cli.claim, cli.naming_lost_processes():
+        if not cli.model.is_zero_shot:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
+        cli.trainer.test(cli.model, cli.datamodule)
+        cli.claim.keep()
+    cli.print_closing_lines()
+    return cli

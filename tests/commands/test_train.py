@@ -1,0 +1,68 @@
+"""clipiqa train, recipes and evaluate: the code of train.py and evaluate.py, from any folder."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from clipiqa_plus.commands.evaluate import FeatureOptions
+from clipiqa_plus.commands.main import main
+from clipiqa_plus.data.benchmarks import BENCHMARKS
+from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.training.recipes import CONFIGS, find_recipe, recipes
+
+
+@pytest.mark.parametrize("line", ["train", "train --config koniq_oficial", "evaluate --data nope"])
+def test_no_recipe_or_an_unknown_one_is_answered_by_the_names(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("clipiqa: ")
+    assert all(name in message for name in ("koniq_official", "csv", *BENCHMARKS))
+    assert ("did you mean koniq_official" in message) == ("oficial" in line)
+
+
+def test_recipes_are_listed_and_found_by_name_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("koniq_official") == CONFIGS / "koniq_official.yaml"
+    assert find_recipe("configs/koniq_official.yaml") == CONFIGS / "koniq_official.yaml"
+    assert find_recipe("kadid10k") == CONFIGS / "benchmarks" / "kadid10k.yaml"
+    assert set(recipes().values()) == set(CONFIGS.rglob("*.yaml"))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["recipes"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in recipes())
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--config", "koniq_official", "--print_config"])
+    assert ended.value.code == 0
+    assert "max_steps: 80000" in capsys.readouterr().out
+
+
+def test_train_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "--model.backbone" in capsys.readouterr().out
+
+
+def test_the_feature_options_are_those_of_the_cache() -> None:
+    cache = list(inspect.signature(FeatureCache).parameters.values())
+    options = [(field.name, field.default) for field in fields(FeatureOptions)]
+    assert options == [(parameter.name, parameter.default) for parameter in cache]
+
+
+def test_a_root_that_does_not_exist_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "evaluate --data koniq10k --root nowhere --backbone demo"
+    assert main(line.split()) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("clipiqa: --root nowhere: no such folder")
+    assert all(name in message for name in BENCHMARKS)
