@@ -78,9 +78,10 @@ def test_options_are_documented_and_mean_the_same_everywhere(words: str) -> None
     assert inspect.getdoc(function), function
     arguments = command.assemble_argument_collection(parse_docstring=True)
     assert not [argument.name for argument in arguments if not argument.parameter.help]
-    types = {"backbone": {"str", "str | None"}, "device": {"str | None"}, "out": {"str"}}
-    for name, parameter in inspect.signature(function).parameters.items():
-        assert parameter.annotation in types.get(name, {parameter.annotation}), (function, name)
+    name = {"str", "str | None"}
+    types = {"backbone": name, "device": {"str | None"}, "out": name}
+    for option, parameter in inspect.signature(function).parameters.items():
+        assert parameter.annotation in types.get(option, {parameter.annotation}), (function, option)
         if parameter.annotation == "bool":  # --overwrite, --dry-run, ...: a flag, off unless given
             assert parameter.default is False
 
@@ -89,7 +90,7 @@ def test_options_are_documented_and_mean_the_same_everywhere(words: str) -> None
     ("line", "message"),
     [
         ("score photos --out s.csv --colour", "--colour"),
-        ("score photos", "--out"),
+        ("export", "--out"),
         ("scores photos", 'Unknown command "scores"'),
         ("data check --root data", "NAME"),
         ("export --out a --format tflite", "tflite"),
