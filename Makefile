@@ -1,11 +1,14 @@
 # make demo: install, train on the embedded demo, compare learned prompts with zero-shot.
 # make test: install, check style and types, run the tests.
+# make test-fast: the tests that a developer runs all day: without those marked slow.
+# make test-oldest: the tests with the oldest allowed dependencies, in an environment of their own.
 # make docs: install, build the documentation into build/site.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST ?= .venv-oldest
 
-.PHONY: demo test docs install check clean
+.PHONY: demo test test-fast test-oldest docs install check clean
 
 demo: install
 	$(BIN)/python train.py --config configs/demo.yaml --overwrite true
@@ -14,6 +17,21 @@ demo: install
 
 test: check
 	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow"
+
+# The lower bounds of requirements.txt, taken as they are written.
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest
+
+$(OLDEST)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --upgrade pip
+	sed -E 's/>=([0-9.]+).*/==\1/' requirements.txt > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install -r $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install -c $(OLDEST)/oldest.txt -e '.[dev]'
+	touch $@
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

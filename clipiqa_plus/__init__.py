@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clipiqa_plus.prompts.importers import export_pyiqa
     from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, ZeroShotPrompts
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "PAIRS",
