@@ -31,8 +31,16 @@ from clipiqa_plus.evaluation.rank_changes import thumbnails
 from clipiqa_plus.evaluation.results import Evaluated
 from clipiqa_plus.evaluation.seen_pictures import seen_note, with_notes
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.inference.probes import (
+    ProbeSource,
+    Source,
+    is_probe,
+    load_probe,
+    read_facts,
+    source_file,
+)
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
-from clipiqa_plus.prompts.files import find_prompts, read_prompts
+from clipiqa_plus.prompts.files import find_prompts
 from clipiqa_plus.prompts.nearest_words import nearest_words, text_cosines
 from clipiqa_plus.prompts.sources import ContextPrompts
 
@@ -64,12 +72,13 @@ def load_sources(
     pos_embedding: PosEmbedding | bool | None = None,
     pairs: Sequence[str | list[str]] = ("quality",),
     reduction: Reduction | None = None,
-) -> dict[str, CLIPIQAPlus]:
-    """Load prompt sources to compare.
+) -> dict[str, Source]:
+    """Load prompt sources and probes to compare.
 
     Args:
-        specs: Each ``zero_shot``, what :func:`~clipiqa_plus.prompts.files.find_prompts` takes, or
-            ``NAME=`` and one of those; see :func:`~clipiqa_plus.evaluation.naming.name_sources`.
+        specs: Each ``zero_shot``, a probe, what
+            :func:`~clipiqa_plus.prompts.files.find_prompts` takes, or ``NAME=`` and one of those;
+            see :func:`~clipiqa_plus.evaluation.naming.name_sources`.
         backbone: Backbone of all sources; None takes the one that each prompt file names, and
             for zero-shot that of the first of them.
         fallback: Backbone of zero-shot if neither is there.
@@ -87,7 +96,7 @@ def load_sources(
         FileNotFoundError: If a prompt file does not exist.
     """
     named = name_sources(specs)
-    files = {name: read_prompts(spec)[1] for name, spec in named.items() if spec != ZERO_SHOT}
+    files = {name: read_facts(spec) for name, spec in named.items() if spec != ZERO_SHOT}
     loaded: dict[tuple[str, PosEmbedding | bool | None], FrozenCLIP] = {}
 
     def clip(name: str, position: PosEmbedding | bool | None) -> FrozenCLIP:
@@ -96,9 +105,13 @@ def load_sources(
         return loaded[name, position]
 
     first = next(iter(files.values()), {})
-    sources = {}
+    sources: dict[str, Source] = {}
     for name, spec in named.items():
         facts = files.get(name)
+        if facts is not None and is_probe(find_prompts(spec)):
+            fitted_on = clip(backbone or str(facts["backbone"]), facts["pos_embedding"])
+            sources[name] = load_probe(spec, fitted_on).eval()
+            continue
         if facts is None:
             tower = backbone or first.get("backbone") or fallback
             if tower is None:
@@ -137,7 +150,7 @@ def zero_shot_options(
 
 
 def evaluate(
-    sources: Mapping[str, CLIPIQAPlus],
+    sources: Mapping[str, Source],
     data: IQADataModule,
     part: str = "test",
     device: str | torch.device = "cpu",
@@ -174,7 +187,7 @@ def evaluate(
 
 
 def score(
-    sources: Mapping[str, CLIPIQAPlus],
+    sources: Mapping[str, Source],
     data: IQADataModule,
     part: str = "test",
     device: str | torch.device = "cpu",
@@ -191,7 +204,7 @@ def score(
 
 
 def _encoded(
-    sources: Mapping[str, CLIPIQAPlus],
+    sources: Mapping[str, Source],
     data: IQADataModule,
     part: str,
     device: str | torch.device,
@@ -209,7 +222,7 @@ def _encoded(
 
 
 def _scored(
-    sources: Mapping[str, CLIPIQAPlus],
+    sources: Mapping[str, Source],
     features: Mapping[str, Tensor],
     data: IQADataModule,
     part: str,
@@ -264,7 +277,7 @@ def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -
     return pd.concat(frames, ignore_index=True)
 
 
-def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str) -> dict[str, Any]:
+def describe(sources: Mapping[str, Source], data: IQADataModule, part: str) -> dict[str, Any]:
     """Return what a later reader needs to know of the sources and the data set: JSON values."""
     return {
         "dataset": data.title or data.name or type(data).__name__,
@@ -278,7 +291,7 @@ def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str)
         "sources": {
             name: {
                 **source.backbone.describe(),
-                "pairs": [list(pair) for pair in source.prompts.pairs],
+                **_asked(source),
                 **_file(source),
                 "seen": seen_note(source, data, part),
                 **_inside(source),
@@ -288,9 +301,16 @@ def describe(sources: Mapping[str, CLIPIQAPlus], data: IQADataModule, part: str)
     }
 
 
-def _inside(source: CLIPIQAPlus) -> dict[str, Any]:
-    """What learned prompts look like; nothing for fixed words."""
-    if not isinstance(source.prompts, ContextPrompts):
+def _asked(source: Source) -> dict[str, Any]:
+    """What a source asks of a picture: antonym pairs, or a regression."""
+    if isinstance(source, ProbeSource):
+        return {"probe": source.probe.kind}
+    return {"pairs": [list(pair) for pair in source.prompts.pairs]}
+
+
+def _inside(source: Source) -> dict[str, Any]:
+    """What learned prompts look like; nothing for fixed words and probes."""
+    if isinstance(source, ProbeSource) or not isinstance(source.prompts, ContextPrompts):
         return {}
     return {
         "nearest_words": nearest_words(source.prompts, source.backbone),
@@ -313,12 +333,12 @@ def compare_evaluated(found: Evaluated) -> Comparison:
     return with_notes(compared, seen) if seen else compared
 
 
-def _file(source: CLIPIQAPlus) -> dict[str, str | None]:
-    if source.config.file is None:
+def _file(source: Source) -> dict[str, str | None]:
+    file = source_file(source)
+    if file is None:
         return {"file": None, "file_sha256": None}
-    path = find_prompts(source.config.file)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"file": source.config.file, "file_sha256": digest}
+    digest = hashlib.sha256(find_prompts(file).read_bytes()).hexdigest()
+    return {"file": file, "file_sha256": digest}
 
 
 def backbones(about: Mapping[str, Any]) -> dict[str, str]:

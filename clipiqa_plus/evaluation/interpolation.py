@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.evaluation.comparison import WITHIN_CONTENT, rank_correlation
-from clipiqa_plus.module import CLIPIQAPlus
+from clipiqa_plus.inference.probes import ProbeSource, Source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 
 THIRDS = ("lowest", "middle", "highest")
@@ -59,7 +59,7 @@ def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> p
 
 
 def interpolate(
-    sources: Mapping[str, CLIPIQAPlus],
+    sources: Mapping[str, Source],
     features: Mapping[str, Tensor],
     ids: ArrayLike,
     targets: Sequence[str],
@@ -77,7 +77,7 @@ def interpolate(
     """
     frames = []
     for name, source in sources.items():
-        if not isinstance(source.prompts, ContextPrompts):
+        if isinstance(source, ProbeSource) or not isinstance(source.prompts, ContextPrompts):
             continue
         for weight, text in between(source.prompts, source.backbone).items():
             with torch.inference_mode():

@@ -13,6 +13,7 @@ from clipiqa_plus.evaluation.evaluation import score
 from clipiqa_plus.evaluation.naming import LEARNED
 from clipiqa_plus.evaluation.terminal import FittedTable
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.inference.probes import Source
 from clipiqa_plus.metrics.significance import over_splits, wilcoxon
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.training.cli import TrainCLI
@@ -28,7 +29,7 @@ def split_kind(recipe: Path, **options: str) -> str:
 
 def repeated(
     recipe: Path,
-    sources: Mapping[str, CLIPIQAPlus],
+    sources: Mapping[str, Source],
     repeats: int,
     train: str | None,
     out: Path,
@@ -65,7 +66,7 @@ def repeated(
     for repeat in range(repeats):
         data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat, **place)
         split, run = {"split": kind, "repeat": str(repeat)}, f"repeat-{repeat}"
-        compared = dict(sources)
+        compared: dict[str, Source] = dict(sources)
         if train is not None:
             compared[LEARNED] = _learn(find_recipe(train), recipe, place | split, out / run)
         found = compare(score(compared, data, "test", device, cache), compared)

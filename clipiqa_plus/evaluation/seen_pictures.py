@@ -9,11 +9,11 @@ import numpy as np
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.splits import load_split
 from clipiqa_plus.evaluation.comparison import Comparison
-from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.prompts.files import find_prompts, read_prompts
+from clipiqa_plus.inference.probes import Source, read_facts, source_file
+from clipiqa_plus.prompts.files import find_prompts
 
 
-def seen_note(source: CLIPIQAPlus, data: IQADataModule, part: str) -> str:
+def seen_note(source: Source, data: IQADataModule, part: str) -> str:
     """Say how many pictures of a part a source was trained on; nothing for none.
 
     The split in the run's folder decides, or else the prompt file's record of its split.
@@ -23,11 +23,12 @@ def seen_note(source: CLIPIQAPlus, data: IQADataModule, part: str) -> str:
         data: The data set, set up.
         part: ``train``, ``val`` or ``test``.
     """
-    if source.config.file is None:
+    file = source_file(source)
+    if file is None:
         return ""
-    path = find_prompts(source.config.file)
+    path = find_prompts(file)
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    rows, facts = data.rows(part), read_prompts(path)[1]
+    rows, facts = data.rows(part), read_facts(path)
     if facts.get("split_sha256") == data.split.digest:
         trained = data.split.train
     elif (folder / "split.json").is_file():

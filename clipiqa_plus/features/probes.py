@@ -36,7 +36,8 @@ class Probe(nn.Module):
         self, dim: int, targets: int = 1, hidden: int = 0, kind: ProbeKind = "ridge"
     ) -> None:
         super().__init__()
-        self.kind = kind
+        self.dim, self.targets, self.hidden = dim, targets, hidden
+        self.kind: ProbeKind = kind
         layers: list[nn.Module] = [nn.Linear(dim, hidden), nn.GELU()] if hidden else []
         self.layers = nn.Sequential(*layers, nn.Linear(hidden or dim, targets))
 

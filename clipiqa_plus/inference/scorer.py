@@ -19,9 +19,11 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.data.images import read_rgb, to_rgb
+from clipiqa_plus.features.probes import Probe
 from clipiqa_plus.inference.presets import Preset, find_preset
+from clipiqa_plus.inference.probes import ProbeSource, Source, is_probe, load_probe, read_facts
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
-from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign, read_prompts
+from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign
 from clipiqa_plus.prompts.importers import imported_position
 from clipiqa_plus.prompts.sources import PAIRS
 from clipiqa_plus.scoring import pair_probability
@@ -41,7 +43,7 @@ class Scorer(nn.Module):
     The text features are computed once and kept as a buffer: scoring runs the image tower alone.
 
     Args:
-        model: Backbone, prompts and reduction.
+        model: Backbone, prompts and reduction, or a probe.
         preset: Name of the preset.
         prompts_sha256: SHA-256 of the prompt file, if there is one.
         differentiable: Let gradients flow from the scores to the pictures, to use them as a loss.
@@ -51,11 +53,11 @@ class Scorer(nn.Module):
         settings: All that fixes the scores, as JSON values.
     """
 
-    text: Tensor
+    text: Tensor | None
 
     def __init__(
         self,
-        model: CLIPIQAPlus,
+        model: Source,
         preset: str,
         prompts_sha256: str | None = None,
         differentiable: bool = False,
@@ -63,21 +65,30 @@ class Scorer(nn.Module):
         super().__init__()
         model.require_learned()
         self.backbone = model.backbone
-        self.regressor = None if model.regressor is None else model.regressor.requires_grad_(False)
-        self.reduction: Reduction = model.reduction
+        self.probe: Probe | None = None
+        self.regressor: nn.Linear | None = None
         self.differentiable = differentiable
-        with torch.no_grad():
-            self.register_buffer("text", model.text_features().clone(), persistent=False)
-        pairs = model.prompts.pairs
-        known = {pair: name for name, pair in PAIRS.items()}
-        each = [known.get(pair, " / ".join(pair)) for pair in pairs]
-        self.names = each if self.reduction == "none" else ["score"]
+        self.register_buffer("text", None, persistent=False)
+        if isinstance(model, ProbeSource):
+            self.probe = model.probe
+            self.names = model.names if len(model.names) > 1 else ["score"]
+            asked: dict[str, Any] = {"probe": self.probe.kind}
+        else:
+            if model.regressor is not None:
+                self.regressor = model.regressor.requires_grad_(False)
+            self.reduction: Reduction = model.reduction
+            with torch.no_grad():
+                self.text = model.text_features().clone()
+            pairs = model.prompts.pairs
+            known = {pair: name for name, pair in PAIRS.items()}
+            each = [known.get(pair, " / ".join(pair)) for pair in pairs]
+            self.names = each if self.reduction == "none" else ["score"]
+            asked = {"pairs": [list(pair) for pair in pairs], "reduction": self.reduction}
         self.settings: dict[str, Any] = {
             "preset": preset,
             **self.backbone.describe(),
             "resize": None,
-            "pairs": [list(pair) for pair in pairs],
-            "reduction": self.reduction,
+            **asked,
             "prompts_sha256": prompts_sha256,
             "version": __version__,
         }
@@ -104,7 +115,7 @@ class Scorer(nn.Module):
         if not isinstance(pictures, list | tuple):
             pictures = [cast(Picture, pictures)]
         if not pictures:
-            return self.text.new_empty(0, len(self.names))
+            return torch.empty(0, len(self.names), device=self.backbone.device)
         chunks = range(0, len(pictures), _CHUNK)
         return torch.cat([self.score_images(_tensors(pictures[i : i + _CHUNK])) for i in chunks])
 
@@ -126,6 +137,9 @@ class Scorer(nn.Module):
 
     def score_features(self, features: Tensor) -> Tensor:
         """Score image features, float32 [B, D], to float32 [B, T]."""
+        if self.probe is not None:
+            return cast(Tensor, self.probe(features))
+        assert self.text is not None
         scores = pair_probability(features, self.text, self.backbone.logit_scale)
         if self.regressor is not None:
             return cast(Tensor, self.regressor(scores))
@@ -145,7 +159,7 @@ def load(
     Args:
         preset: One of :data:`~clipiqa_plus.inference.presets.PRESETS`.
         prompts: Prompt file, for presets with learned prompts: ours (or a checkpoint), pyiqa's or
-            the official code's; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
+            the official code's, or a probe; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
         backbone: In place of the preset's or the prompt file's: a name, the path of a weights
             file, or a FrozenCLIP to share.
         device: Where to compute; None takes the GPU if there is one, or where a FrozenCLIP is.
@@ -177,7 +191,11 @@ def load(
             raise ValueError(f"{prompts} does not name the backbone it was learned on: give it")
         clip = FrozenCLIP.from_name(backbone or str(name), pos_embedding, chosen.precision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = CLIPIQAPlus(clip, prompts=config, reduction=reduction).to(device)
+    model: Source
+    if prompts is not None and is_probe(prompts):
+        model = load_probe(prompts, clip).to(device)
+    else:
+        model = CLIPIQAPlus(clip, prompts=config, reduction=reduction).to(device)
     digest = None if prompts is None else sha256_of(Path(prompts))
     scorer = Scorer(model, preset, digest, differentiable).eval()
     if image_only:
@@ -255,8 +273,8 @@ def _facts(
     config = PromptConfig(file=fspath(prompts))
     if is_foreign(prompts):
         return None, imported_position(prompts), config, "mean"
-    facts = read_prompts(prompts)[1]
-    return facts["backbone"], facts["pos_embedding"], config, facts.get("reduction", "mean")
+    facts = read_facts(prompts)
+    return str(facts["backbone"]), facts["pos_embedding"], config, facts.get("reduction", "mean")
 
 
 def _tensors(pictures: Sequence[Picture]) -> list[Tensor]:

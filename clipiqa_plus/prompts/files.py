@@ -193,8 +193,7 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
             f"{FORMAT!r})"
         )
-    facts = _with_names({key: _decode(value) for key, value in raw.items()})
-    return _checked(path, tensors, facts)
+    return _checked(path, tensors, decode_facts(raw))
 
 
 def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
@@ -322,6 +321,11 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
     "class_specific": lambda value: isinstance(value, bool),
     "steps": lambda value: type(value) is int and 0 < value < 2**63,
 }
+
+
+def decode_facts(raw: dict[str, str]) -> dict[str, Any]:
+    """Turn the text of a file's metadata back into what was written."""
+    return _with_names({key: _decode(value) for key, value in raw.items()})
 
 
 def _with_names(facts: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class RunRecord(Callback):
             "versions": versions(),
             "world_size": trainer.world_size,
             **_training_facts(trainer),
-            **_data_facts(data),
+            **data_facts(data),
         }
         write_json(self.folder / RUN_FILE, facts)
         for logger in trainer.loggers:
@@ -165,7 +165,7 @@ class RunRecord(Callback):
             seed=self.seed,
             epoch=trainer.current_epoch,
             metrics=metrics,
-            **_data_facts(getattr(trainer, "datamodule", None)),
+            **data_facts(getattr(trainer, "datamodule", None)),
         )
         return path
 
@@ -210,7 +210,8 @@ def _training_facts(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _data_facts(data: Any) -> dict[str, Any]:
+def data_facts(data: Any) -> dict[str, Any]:
+    """Return what a learned file records of its data; nothing without a split."""
     split = getattr(data, "split", None)
     if split is None:
         return {}
