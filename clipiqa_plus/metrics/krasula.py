@@ -1,0 +1,214 @@
+"""Krasula's analysis: can scores tell apart what raters tell apart?
+
+Krasula, Fliegel, Le Callet, Klíma, "On the accuracy of objective image and video quality models:
+New methodology for performance evaluation", QoMEX 2016. Two pictures are *different* where a z-test
+of their MOS is significant, else *similar*. A score should differ more between different pictures
+than between similar ones (AUC_DS), and have the sign of the difference in MOS (AUC_BW and the share
+of correct signs, CC0). No mapping to the scale of MOS is needed, and data sets can be pooled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from clipiqa_plus.metrics.ratings import mean_variance
+from clipiqa_plus.metrics.significance import PairedTest, sign_flips
+
+Floats = NDArray[np.float64]
+
+ANALYSES = ("AUC_DS", "AUC_BW", "CC0")
+MOST_PAIRS = 300_000
+"""Of more pairs so many are drawn: the error of an AUC is then below 0.002."""
+
+
+class RatedPairs(NamedTuple):
+    """P pairs of pictures."""
+
+    first: NDArray[np.int64]
+    """[P] rows."""
+    second: NDArray[np.int64]
+    """[P] rows."""
+    relation: NDArray[np.int64]
+    """[P]: 1 where the first is better, -1 where the second is, 0 where they are similar."""
+
+
+def rated_pairs(
+    mos: ArrayLike,
+    mos_std: ArrayLike,
+    n_ratings: ArrayLike,
+    sets: ArrayLike | None = None,
+    level: float = 0.95,
+    most: int = MOST_PAIRS,
+    seed: int = 0,
+) -> RatedPairs:
+    """Pair pictures and test which of each pair raters prefer.
+
+    Args:
+        mos: [N], high is good.
+        mos_std: [N] standard deviations of single ratings, on the scale of ``mos``.
+        n_ratings: [N] numbers of ratings.
+        sets: [N] data sets; pictures of two sets are never paired. None: all are of one.
+        level: Two-sided confidence from which a pair is different, by a z-test of its MOS.
+        most: Number of pairs to draw, if there are more.
+        seed: Seed of the draw.
+
+    Raises:
+        ValueError: If a deviation is negative, a number of ratings below 1, or one not finite.
+    """
+    y = np.asarray(mos, np.float64)
+    variance = mean_variance(mos_std, n_ratings)
+    n = len(y)
+    if n * (n - 1) // 2 <= most:
+        first, second = np.triu_indices(n, 1)
+    else:
+        rng = np.random.default_rng(seed)
+        first = rng.integers(0, n, most)
+        second = (first + rng.integers(1, n, most)) % n
+        first, second = np.minimum(first, second), np.maximum(first, second)
+    if sets is not None:
+        names = np.asarray(sets)
+        kept = names[first] == names[second]
+        first, second = first[kept], second[kept]
+    difference = y[first] - y[second]
+    limit = stats.norm.isf((1 - level) / 2) * np.sqrt(variance[first] + variance[second])
+    relation = np.where(np.abs(difference) > limit, np.sign(difference), 0).astype(np.int64)
+    return RatedPairs(first, second, relation)
+
+
+def delong(scores: ArrayLike, positive: ArrayLike) -> tuple[Floats, Floats]:
+    """Areas under ROC curves on the same cases.
+
+    DeLong, DeLong, Clarke-Pearson, Biometrics 44(3), 1988, by ranks (Sun and Xu, IEEE Signal
+    Processing Letters 21(11), 2014).
+
+    Args:
+        scores: [S, P].
+        positive: [P] bool.
+
+    Returns:
+        [S] areas, ties counted half, and [S, P] placements: for a positive case the share of
+        negative ones below it, for a negative case the share of positive ones above it. NaN if
+        all cases are of one kind.
+    """
+    x, labels = np.atleast_2d(np.asarray(scores, np.float64)), np.asarray(positive, bool)
+    n, m = int(labels.sum()), int((~labels).sum())
+    placements = np.full_like(x, np.nan)
+    if not n or not m:
+        return np.full(len(x), np.nan), placements
+    ranks = stats.rankdata(x, axis=1)
+    placements[:, labels] = (ranks[:, labels] - stats.rankdata(x[:, labels], axis=1)) / m
+    placements[:, ~labels] = 1 - (ranks[:, ~labels] - stats.rankdata(x[:, ~labels], axis=1)) / n
+    return placements[:, labels].mean(axis=1), placements
+
+
+def delong_test(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Two-sided p-value of DeLong's test of two areas.
+
+    It takes the cases as independent. Pairs that share pictures are not: see :func:`compare`.
+
+    Args:
+        scores: [2, P].
+        positive: [P] bool.
+
+    Returns:
+        NaN if there are fewer than two cases of a kind, or the areas have no variance.
+    """
+    labels = np.asarray(positive, bool)
+    area, placements = delong(scores, labels)
+    if min(labels.sum(), (~labels).sum()) < 2:
+        return float("nan")
+    difference = placements[1] - placements[0]
+    variance = sum(
+        float(difference[case].var(ddof=1)) / int(case.sum()) for case in (labels, ~labels)
+    )
+    if variance == 0:
+        return float("nan")
+    return float(2 * stats.norm.sf(abs(area[1] - area[0]) / np.sqrt(variance)))
+
+
+class Analysis(NamedTuple):
+    """One analysis of S sources."""
+
+    value: Floats
+    """[S], in [0, 1]; NaN if it does not exist."""
+    influence: Floats
+    """[S, P]: what each pair adds to the deviation of the value from its expectation."""
+    p_delong: Floats
+    """[S] p-values of DeLong's test against the first source; NaN for the first and for CC0."""
+
+
+def krasula(predictions: ArrayLike, pairs: RatedPairs) -> dict[str, Analysis]:
+    """Analyse scores on rated pairs.
+
+    Args:
+        predictions: [S, N] scores of S sources, high is good.
+        pairs: What :func:`rated_pairs` returned.
+
+    Returns:
+        For each of :data:`ANALYSES`: AUC of the absolute difference in score, different against
+        similar pairs; AUC of the difference in score, first better against second better; share of
+        different pairs that the sign of the difference in score puts in the right order, equal
+        scores counted half.
+    """
+    x = np.atleast_2d(np.asarray(predictions, np.float64))
+    change = x[:, pairs.first] - x[:, pairs.second]
+    different = pairs.relation != 0
+    first_better = pairs.relation[different] > 0
+    found = {}
+    for name, scores, labels, used in (
+        ("AUC_DS", np.abs(change), different, np.ones_like(different)),
+        ("AUC_BW", change[:, different], first_better, different),
+    ):
+        value, placements = delong(scores, labels)
+        # The deviation of each case's placement, over the number of cases of its kind.
+        sizes = np.where(labels, labels.sum(), (~labels).sum())
+        influence = np.zeros_like(change)
+        influence[:, used] = (placements - value[:, None]) / sizes
+        p = [np.nan, *(delong_test(scores[[0, s]], labels) for s in range(1, len(x)))]
+        found[name] = Analysis(value, influence, np.array(p))
+    right = (np.sign(change[:, different]) * pairs.relation[different] + 1) / 2
+    value = right.mean(axis=1) if different.any() else np.full(len(x), np.nan)
+    influence = np.zeros_like(change)
+    influence[:, different] = (right - value[:, None]) / max(int(different.sum()), 1)
+    found["CC0"] = Analysis(value, influence, np.full(len(x), np.nan))
+    return found
+
+
+def compare(
+    analysis: Analysis,
+    pairs: RatedPairs,
+    rows: list[tuple[int, int]],
+    groups: ArrayLike,
+    **options: int,
+) -> PairedTest:
+    """Test differences between sources by sign flips over pictures or contents.
+
+    A content contributes the influence of all pairs that it is part of (Hajek's projection), so
+    pairs that share pictures are not taken as independent.
+
+    Args:
+        analysis: One of :func:`krasula`.
+        pairs: The pairs.
+        rows: K pairs (reference, other) of sources.
+        groups: [N] contents, or row numbers to take each picture for itself.
+        **options: ``flips`` and ``seed`` of :func:`~clipiqa_plus.metrics.significance.sign_flips`.
+
+    Returns:
+        [K] of each: other less reference.
+    """
+    _, unit = np.unique(groups, return_inverse=True)
+    units = int(unit.max()) + 1
+    one, two = unit[pairs.first], unit[pairs.second]
+    shares = np.bincount(unit, minlength=units) / len(unit)
+    contributions = []
+    for reference, other in rows:
+        change = analysis.influence[other] - analysis.influence[reference]
+        summed = np.bincount(one, change, units)
+        summed += np.bincount(two, np.where(one == two, 0, change), units)
+        contributions.append(summed + (analysis.value[other] - analysis.value[reference]) * shares)
+    weights = np.tile(shares, (len(rows), 1))
+    return sign_flips(np.reshape(contributions, weights.shape), weights, **options)
