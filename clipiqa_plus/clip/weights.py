@@ -1,8 +1,8 @@
 """A CLIP name, an embedded model or a weights file -> verified weights -> the model.
 
-A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors: told apart
+A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors: recognised
 by content, not by suffix. Keys follow openai-clip's layout, which open_clip's `CLIP` shares, so its
-files load too. But a file does not tell its activation: only weights trained with QuickGELU
+files load too. But a file does not record its activation: only weights trained with QuickGELU
 (open_clip's `openai` and `quickgelu` models) are right here, for openai-clip knows no other.
 
 A matrix may be stored as two factors, `KEY.left` [n, r] and `KEY.right` [r, m]: the embedding of

@@ -56,7 +56,7 @@ def verify(
     damaged = verify(dir)
     for damage in damaged:
         print(f"{damage.path}: {damage.reason}")
-    print(f"{len(damaged)} damaged files" if damaged else "every file is what its name says")
+    print(f"{len(damaged)} damaged files" if damaged else "every file is intact")
     same = recipe is None or _encoded_anew(recipe, dir, part, samples)
     return 1 if damaged or not same else 0
 

@@ -37,6 +37,6 @@ def fit(
     from clipiqa_plus.evaluation.studies.probe_fit import fit_probe
 
     path, metrics = fit_probe(config, out, kind, backbone, dir, seed, device, licence)
-    said = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    print(f"result: {said or 'no validation or test part'}\nfiles: {path}")
+    summary = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    print(f"result: {summary or 'no validation or test part'}\nfiles: {path}")
     print(f"next: python evaluate.py --prompts zero_shot {path} --data {config}")

@@ -55,7 +55,7 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error of Pillow says, without the address of an object."""
+    """Return the message of a Pillow error without the address of an object."""
     if isinstance(error, UnidentifiedImageError):
         return "empty, or no format of a picture"
     return str(error) or type(error).__name__

@@ -144,7 +144,7 @@ def read_table(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read as what its ending says.
+        ValueError: If it is not readable in the format of its suffix.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table")

@@ -1,7 +1,7 @@
 """Scores per picture -> the two tables of a comparison: results and differences.
 
-Every number comes from the table of scores per picture; no model is needed. What cannot be said,
-or only roughly, stands in the column ``note``.
+Every number comes from the table of scores per picture; no model is needed. What cannot
+be computed, or only roughly, stands in the column ``note``.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def correlations(prediction: ArrayLike, mos: ArrayLike) -> dict[str, float]:
     """
     x, y = (torch.tensor(np.asarray(values), dtype=torch.float64) for values in (prediction, mos))
     with warnings.catch_warnings():
-        # What does not exist is said in the notes of the table.
+        # What does not exist is noted in the table.
         warnings.filterwarnings("ignore", message=".*does not exist here")
         found = {"SRCC": srcc(x, y), "PLCC": plcc(x, y), "KRCC": krcc(x, y), "RMSE": rmse(x, y)}
         mapped = logistic_mapping(x, y)

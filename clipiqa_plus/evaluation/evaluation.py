@@ -131,7 +131,7 @@ def load_sources(
 def zero_shot_options(
     recipe: Mapping[str, Any], train: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what a recipe's model section says of zero-shot: options of :func:`load_sources`.
+    """Return the zero-shot options of a recipe's model section for :func:`load_sources`.
 
     Args:
         recipe: The recipe of the data set.
@@ -157,7 +157,7 @@ def evaluate(
     cache: FeatureCache | None = None,
     pictures: int = 0,
 ) -> Evaluated:
-    """Score the pictures of a part with every source, and along the line to every learned one.
+    """Score the pictures of a part with every source, and by interpolation to every learned one.
 
     Each picture is encoded once per backbone.
 

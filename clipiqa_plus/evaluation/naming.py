@@ -20,7 +20,7 @@ _COLUMNS = {
 }
 """Columns of a table of scores, which no source may be called."""
 _GENERIC = {Path(PROMPT_FILE).stem, "config"}
-"""File names that every run folder has: the folder's name says more."""
+"""File names that every run folder has: the folder's name is more telling."""
 
 
 def name_sources(specs: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The pictures whose rank tuning moved most: which they are, and small JPEGs of them."""
+"""The pictures whose rank changed most by tuning, and small JPEGs of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scipy.stats import rankdata
 
 from clipiqa_plus.data.base import IQADataModule
 
-MOST_MOVED = 8
+MOST_CHANGED = 8
 """Pictures shown as helped, and as hurt."""
 _SIDE, _QUALITY = 112, 60  # of thumbnails: 2 to 3 KB each
 
 
-class Moved(NamedTuple):
+class RankChange(NamedTuple):
     """A picture that another source ranks nearer to MOS, or farther from it."""
 
     id: int
@@ -51,7 +51,9 @@ def rank_errors(prediction: ArrayLike, mos: ArrayLike) -> NDArray[np.float64]:
     return np.abs(ranks - truth) / len(ranks)
 
 
-def moved_pictures(scores: pd.DataFrame, first: str, other: str) -> tuple[list[Moved], list[Moved]]:
+def largest_rank_changes(
+    scores: pd.DataFrame, first: str, other: str
+) -> tuple[list[RankChange], list[RankChange]]:
     """Find the pictures that a source helped and hurt most.
 
     Args:
@@ -60,16 +62,16 @@ def moved_pictures(scores: pd.DataFrame, first: str, other: str) -> tuple[list[M
         other: The source.
 
     Returns:
-        At most :data:`MOST_MOVED` helped and as many hurt ones, the most moved first.
+        At most :data:`MOST_CHANGED` helped and as many hurt ones, the most moved first.
     """
     mos = scores["mos"].to_numpy()
     gain = rank_errors(scores[first], mos) - rank_errors(scores[other], mos)
     names = scores["image"] if "image" in scores else scores["id"]
     columns = (scores["id"].astype(int), names.astype(str), mos, scores[first], scores[other], gain)
-    pictures = [Moved(*row) for row in zip(*columns, strict=True)]
+    pictures = [RankChange(*row) for row in zip(*columns, strict=True)]
     order = np.argsort(-gain, kind="stable")
-    helped = [pictures[i] for i in order[:MOST_MOVED] if gain[i] > 0]
-    hurt = [pictures[i] for i in order[::-1][:MOST_MOVED] if gain[i] < 0]
+    helped = [pictures[i] for i in order[:MOST_CHANGED] if gain[i] > 0]
+    hurt = [pictures[i] for i in order[::-1][:MOST_CHANGED] if gain[i] < 0]
     return helped, hurt
 
 

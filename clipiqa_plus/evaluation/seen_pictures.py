@@ -57,8 +57,8 @@ def with_notes(compared: Comparison, notes: Mapping[str, str]) -> Comparison:
 
     def noted(row: Mapping[str, str]) -> str:
         sources = [row[column] for column in ("prompts", "against") if column in row]
-        said = [f"{s}: {notes[s]}" for s in sources if notes.get(s)]
-        return "; ".join([*said, *filter(None, [row["note"]])])
+        given = [f"{s}: {notes[s]}" for s in sources if notes.get(s)]
+        return "; ".join([*given, *filter(None, [row["note"]])])
 
     tables = []
     for table in compared:

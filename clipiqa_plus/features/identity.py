@@ -33,7 +33,7 @@ class Picture:
     Attributes:
         row: Row number in the annotations.
         content: Text that differs whenever the picture may differ.
-        width: Width in pixels before any resize, as its header says; 0 where nobody says.
+        width: Width in pixels before any resize, from its header; 0 where unknown.
         height: Height likewise. A hint for batching only.
     """
 

@@ -95,7 +95,7 @@ class FeatureStore:
         self._seen: set[Path] = set()
         self._sound: set[Path] = set()
         self.damaged: set[Path] = set()
-        """Shards that do not hold what their name says; their features count as missing."""
+        """Shards whose content does not match their name; their features count as missing."""
         if (self.folder / FACTS_FILE).is_file():
             found = read_facts(self.folder).get("facts")
             if found != self.facts:
@@ -244,7 +244,7 @@ def facts_key(facts: dict[str, Any]) -> str:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what a store says of itself: ``facts``, ``backbone`` and ``created`` (s).
+    """Return the description of a store: ``facts``, ``backbone`` and ``created`` (s).
 
     Raises:
         ValueError: If its file is not readable as that.
@@ -260,7 +260,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def damage(shard: Path) -> str | None:
-    """Return what is wrong with a shard's content, None if it is what its name says."""
+    """Return what is wrong with a shard's content, None if it matches its name."""
     try:
         with shard.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

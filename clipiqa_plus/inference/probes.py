@@ -86,7 +86,7 @@ def save_probe(
         probe: The probe.
         clip: The backbone whose features it was fitted to.
         names: Names of its T scores.
-        licence: Licence of the probe; None says that it is not stated.
+        licence: Licence of the probe; None if not stated.
         facts: What else to record (data set, split, metrics, ...), JSON values.
 
     Returns:

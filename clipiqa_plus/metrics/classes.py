@@ -36,9 +36,9 @@ __all__ = [
 
 
 class IQAMetric(Metric):
-    """Base of the metrics: gathers the samples; a subclass says in :meth:`score` what they yield.
+    """Base of the metrics: gathers the samples; a subclass computes :meth:`score` from them.
 
-    Samples are told apart by their id. One seen several times (the padding of a distributed
+    Samples are identified by their id. One seen several times (the padding of a distributed
     sampler) counts once; its predictions may differ by the noise of another batch composition, of
     which the least is kept, so that no order of arrival shows in the result.
 

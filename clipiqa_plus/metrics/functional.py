@@ -1,4 +1,4 @@
-"""Agreement of predictions with opinion scores: SRCC, PLCC, KRCC, RMSE, the logistic mapping.
+"""Correlation and error of predictions against MOS: SRCC, PLCC, KRCC, RMSE, the logistic mapping.
 
 Pure functions of all predictions and targets at once, computed in float64 on the CPU. A value that
 does not exist (constant input, too few samples, no fit) is NaN with one warning, never 0.
@@ -213,7 +213,7 @@ def _logistic_curve(
 def _logistic_residual(
     shape: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What the best logistic of this (centre, log width) leaves of v (zero mean)."""
+    """Residuals of v (zero mean) after the best logistic of this centre and log width."""
     _, _, curve, slope = _logistic_curve(shape, u, v)
     return v - slope * curve
 

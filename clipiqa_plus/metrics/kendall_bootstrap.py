@@ -30,7 +30,7 @@ class _Level(NamedTuple):
     """For each of the upper: how many of the lower its block ends behind."""
 
 
-class Concordance:
+class KendallBootstrap:
     """Gives tau-b of two rows of values within any resample.
 
     Args:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipiqa_plus.metrics.kendall_bootstrap import Concordance
+from clipiqa_plus.metrics.kendall_bootstrap import KendallBootstrap
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def bootstrap(
     if groups is not None and np.shape(groups) != y.shape:
         raise ValueError(f"groups must be [N] as mos, got {list(np.shape(groups))}")
     order, ranks = _Order(y), [_Order(row) for row in x]
-    concordances = [Concordance(row, y) for row in x] if resamples else []
+    bootstraps = [KendallBootstrap(row, y) for row in x] if resamples else []
     u, v = _centred(x), _centred(y)
     products = np.concatenate([u * v, u * u, u, np.stack([v * v, v]), (x - y) ** 2])  # [4S + 2, N]
     found: dict[str, list[Floats]] = {metric: [np.empty((len(x), 0))] for metric in METRICS}
@@ -109,7 +109,7 @@ def bootstrap(
             cross = np.einsum("bn,bn->b", weighted, r)
             pairs.append(_correlation(cross, np.einsum("bn,bn,bn->b", counts, r, r), spread))
         found["SRCC"].append(np.stack(pairs))
-        found["KRCC"].append(np.stack([between.tau(counts) for between in concordances]))
+        found["KRCC"].append(np.stack([between.tau(counts) for between in bootstraps]))
     return {metric: np.concatenate(blocks, axis=1) for metric, blocks in found.items()}
 
 

@@ -52,7 +52,7 @@ def save_prompts(
         prompts: Learned context tokens.
         clip: The backbone they were learned on.
         regressor: Weights over several pairs, if learned.
-        licence: Licence of the prompts, such as ``CC-BY-4.0``; None says that it is not stated.
+        licence: Licence of the prompts, such as ``CC-BY-4.0``; None if not stated.
         facts: What else to record (recipe, data set, split, metrics, ...), JSON values.
 
     Returns:
@@ -202,7 +202,7 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     Args:
         path: What :func:`find_prompts` takes; written by :func:`save_prompts`, by training (a
             checkpoint), or by pyiqa or the official code, see
-            :mod:`clipiqa_plus.prompts.importers`; told apart by content.
+            :mod:`clipiqa_plus.prompts.importers`; recognised by content.
         clip: The backbone; its weights must be the ones in the file's metadata.
 
     Raises:

@@ -1,6 +1,6 @@
 """Learned prompts of pyiqa and of the official code: read into ours, and written for pyiqa.
 
-Three formats, told apart by content:
+Three formats, recognised by content:
 
 - a bare tensor ``[n_ctx, W]`` or ``[2, n_ctx, W]``: pyiqa's ``clipiqa+``;
 - ``{"params": {"prompt_learner.ctx": [2, n_ctx, W], ...token_prefix, ...token_suffix}}``: pyiqa's
@@ -76,7 +76,7 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
     _check_words(path, tensors, prompts, clip)
     with torch.no_grad():
         prompts.ctx.copy_(ctx.view_as(prompts.ctx))
-        prompts.steps.fill_(1)  # learned; how many steps it took, no format says
+        prompts.steps.fill_(1)  # learned; no format records the number of steps
     prompts.init = f"imported from {form}"
     return prompts
 

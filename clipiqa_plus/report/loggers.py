@@ -18,7 +18,7 @@ import pandas as pd
 import vl_convert
 from PIL import Image
 
-from clipiqa_plus.evaluation.rank_changes import Moved, moved_pictures
+from clipiqa_plus.evaluation.rank_changes import RankChange, largest_rank_changes
 from clipiqa_plus.evaluation.results import (
     CROSS_SET,
     DIFFERENCES,
@@ -33,9 +33,19 @@ from clipiqa_plus.prompts.files import find_prompts
 from clipiqa_plus.report.picture_charts import POINTS, picture_charts, picture_table, records, shown
 from clipiqa_plus.training.tracking import prompt_artifact, start_wandb
 
-MOVED_COLUMNS = ("picture", "id", "tuning", "prompts", "against", "MOS", "score", "before", "gain")
+RANK_CHANGE_COLUMNS = (
+    "picture",
+    "id",
+    "tuning",
+    "prompts",
+    "against",
+    "MOS",
+    "score",
+    "before",
+    "gain",
+)
 """Of the table of pictures that tuning helped and hurt; ``gain`` as in
-:class:`~clipiqa_plus.evaluation.rank_changes.Moved`."""
+:class:`~clipiqa_plus.evaluation.rank_changes.RankChange`."""
 
 
 class _Group(NamedTuple):
@@ -94,7 +104,7 @@ def log_wandb(folder: Path, project: str, page: str | Path | None = None) -> Non
         for group in _groups(folder):
             pictures = _scatters(group).items()
             logged[f"{group.name}/scatter"] = [wandb.Image(p, caption=s) for s, p in pictures]
-            table = wandb.Table(columns=["image", *MOVED_COLUMNS])
+            table = wandb.Table(columns=["image", *RANK_CHANGE_COLUMNS])
             for row, jpeg in _moved(group):
                 thumbnail = wandb.Image(Image.open(io.BytesIO(jpeg))) if jpeg else None
                 table.add_data(thumbnail, *row.values())
@@ -203,13 +213,13 @@ def _moved(group: _Group) -> Iterator[tuple[dict[str, Any], bytes | None]]:
     """Pictures that each source helped and hurt, with their thumbnails where they were kept."""
     first, *others = group.sources
 
-    def row(tuning: str, other: str, moved: Moved) -> dict[str, Any]:
+    def row(tuning: str, other: str, moved: RankChange) -> dict[str, Any]:
         values = (moved.image, moved.id, tuning, other, first)
         numbers = (moved.mos, moved.other, moved.first, moved.gain)
-        return dict(zip(MOVED_COLUMNS, (*values, *map(float, numbers)), strict=True))
+        return dict(zip(RANK_CHANGE_COLUMNS, (*values, *map(float, numbers)), strict=True))
 
     for other in others:
-        helped, hurt = moved_pictures(group.scores, first, other)
+        helped, hurt = largest_rank_changes(group.scores, first, other)
         for tuning, pictures in (("helped", helped), ("hurt", hurt)):
             for moved in pictures:
                 yield row(tuning, other, moved), group.jpegs.get(moved.id)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from clipiqa_plus.evaluation.comparison import rank_correlation
 from clipiqa_plus.evaluation.interpolation import along
-from clipiqa_plus.evaluation.rank_changes import Moved, data_uris, moved_pictures
+from clipiqa_plus.evaluation.rank_changes import RankChange, data_uris, largest_rank_changes
 from clipiqa_plus.evaluation.results import (
     DIFFERENCES,
     INTERPOLATION,
@@ -41,9 +41,9 @@ from clipiqa_plus.report.summary_charts import (
     FEWEST_SPOKES,
     MOST_SPOKES,
     heatmap,
+    interpolation_charts,
     radar,
     training_charts,
-    way_charts,
 )
 from clipiqa_plus.report.tables import cells, summary, verdicts
 from clipiqa_plus.training.run_folder import write_text
@@ -148,7 +148,7 @@ def _target(
     table = picture_table(scores, sources)
     drawn = shown(table)
     charts = picture_charts(where, table, sources)
-    charts += way_charts(where, along(way[way["target"] == target], scores), sources)
+    charts += interpolation_charts(where, along(way[way["target"] == target], scores), sources)
     breakdown = _breakdown(scores, sources)
     by_distortion = _radar(f"SRCC by distortion, {where}", breakdown[sources])
     return {
@@ -187,19 +187,19 @@ def _radar(title: str, matrix: pd.DataFrame) -> Chart | None:
 
 
 def _moved(scores: pd.DataFrame, first: str, other: str) -> dict[str, Any]:
-    def told(pictures: Iterable[Moved]) -> list[dict[str, Any]]:
+    def captioned(pictures: Iterable[RankChange]) -> list[dict[str, Any]]:
         return [
             {
                 "id": p.id,
                 "image": p.image,
-                "says": f"MOS {p.mos:.2f}, {first} {p.first:.2f}, {other} {p.other:.2f}; "
+                "caption": f"MOS {p.mos:.2f}, {first} {p.first:.2f}, {other} {p.other:.2f}; "
                 f"{abs(p.gain):.0%} of all ranks {'nearer' if p.gain > 0 else 'farther'}",
             }
             for p in pictures
         ]
 
-    helped, hurt = moved_pictures(scores, first, other)
-    groups = {"Helped most": told(helped), "Hurt most": told(hurt)}
+    helped, hurt = largest_rank_changes(scores, first, other)
+    groups = {"Helped most": captioned(helped), "Hurt most": captioned(hurt)}
     return {"first": first, "other": other, "groups": groups}
 
 

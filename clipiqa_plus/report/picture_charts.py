@@ -17,7 +17,7 @@ from clipiqa_plus.evaluation.comparison import correlations
 from clipiqa_plus.metrics.classes import logistic_mapping
 
 MOST_POINTS = 2_000
-"""Most points of a chart; of more pictures an even share is drawn, which the page says."""
+"""Most points of a chart; of more pictures an even share is drawn, as the page states."""
 MOST_BINS, FEWEST_IN_BIN = 10, 5
 """Bins of a calibration chart, and pictures in each."""
 POINTS = "points"
@@ -71,7 +71,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
-    """Draw score against MOS, what the logistic mapping leaves, and calibration.
+    """Draw score against MOS, residuals after the logistic mapping, and calibration.
 
     Args:
         where: Name of the data set and target, for the words.
@@ -88,18 +88,18 @@ def picture_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> l
         found = correlations(table[f"s{index}"], table["MOS"])
         label = f"{drawn} of {len(table)} pictures, {source} on {where}"
         colour = PALETTE[index % len(PALETTE)]
-        says = f"SRCC {number(found['SRCC'])}, PLCC {number(found['PLCC'])}"
+        summary = f"SRCC {number(found['SRCC'])}, PLCC {number(found['PLCC'])}"
         scatters.append(
             Chart(
                 f"{source}: score against MOS",
-                f"Score against MOS, {label}. {says}.",
+                f"Score against MOS, {label}. {summary}.",
                 _scatter(index, colour, _curve(table, index)),
             )
         )
         if table[f"m{index}"].notna().all():
             residuals.append(
                 Chart(
-                    f"{source}: what the logistic curve leaves",
+                    f"{source}: residuals after the logistic fit",
                     f"MOS less mapped score against mapped score, {label}. "
                     f"RMSE {number(found['RMSE_logistic'])}.",
                     _residuals(index, colour),
@@ -249,11 +249,11 @@ def _calibration(where: str, bins: pd.DataFrame, sources: Sequence[str]) -> Char
     }
     line = {"mark": {"type": "line"}, "encoding": {"x": x, "y": y, "color": colour["color"]}}
     gaps = (bins["MOS"] - bins["score"]).abs().groupby(bins["source"], sort=False).mean()
-    said = ", ".join(f"{source} {gap:.3f}" for source, gap in gaps.items())
+    summary = ", ".join(f"{source} {gap:.3f}" for source, gap in gaps.items())
     return Chart(
         "Calibration: mean MOS by score",
         f"Calibration on {where}, bins of about {bins['n'].median():.0f} pictures. "
-        f"Mean distance of score and MOS: {said}.",
+        f"Mean distance of score and MOS: {summary}.",
         _framed([same, *({**drawn, **layer} for layer in (spread, line, dots))]),
         "Bins of equally many pictures. Bars: the middle half of their MOS. Dashed: score is MOS.",
     )

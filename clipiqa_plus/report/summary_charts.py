@@ -1,4 +1,4 @@
-"""Charts above single pictures: data sets, attributes, the way from zero-shot, training."""
+"""Charts of whole data sets: cross-set, attributes, interpolation from zero-shot, training."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def heatmap(matrix: pd.DataFrame) -> Chart:
             "encoding": {**shared, "text": {"field": "text"}, "color": text},
         },
     ]
-    said = "; ".join(
+    summary = "; ".join(
         f"{source}: " + ", ".join(f"{row.data} {row.text}" for row in group.itertuples())
         for source, group in cells.groupby("prompts", sort=False)
     )
@@ -58,7 +58,7 @@ def heatmap(matrix: pd.DataFrame) -> Chart:
         "data": {"values": records(cells)},
         "layer": layers,
     }
-    return Chart("SRCC of each source on each data set", f"SRCC. {said}.", spec)
+    return Chart("SRCC of each source on each data set", f"SRCC. {summary}.", spec)
 
 
 def radar(title: str, spokes: Sequence[str], values: pd.DataFrame) -> Chart:
@@ -146,15 +146,15 @@ def radar(title: str, spokes: Sequence[str], values: pd.DataFrame) -> Chart:
         texts(names[names["x"] <= -0.1], "right", 12),
         texts(ticks, "left", 9),
     ]
-    said = "; ".join(
+    summary = "; ".join(
         f"{s}: " + ", ".join(f"{k} {number(v)}" for k, v in zip(spokes, values[s], strict=True))
         for s in sources
     )
     spec = {"width": 320, "height": 280, "background": None, "layer": layers}
-    return Chart(title, f"{title}. {said}.", spec)
+    return Chart(title, f"{title}. {summary}.", spec)
 
 
-def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
+def interpolation_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
     """Draw SRCC and scores along the line from zero-shot to learned text features.
 
     Args:
@@ -168,14 +168,14 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
     if way.empty:
         return []
     x = axis("weight", "0: zero-shot, 1: learned")
-    said = []
+    summaries = []
     for source, group in way.groupby("source", sort=False):
         ends, text = group["SRCC"].iloc[[0, -1]].tolist(), str(source)
         if group["SRCC"].notna().any():
             best = group.loc[group["SRCC"].idxmax()]
             text += f": {number(ends[0])} at 0, {number(ends[1])} at 1, "
             text += f"most {number(best['SRCC'])} at {best['weight']:.2f}"
-        said.append(text)
+        summaries.append(text)
     colour = by_source(sources, way["source"].unique().tolist())["color"]
     tip = tips(source="source", weight="weight", SRCC="SRCC")
     point = {"size": 30, "filled": True}
@@ -192,9 +192,9 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
     if way["SRCC"].notna().any():
         charts.append(
             Chart(
-                "SRCC on the way from zero-shot to learned",
+                "SRCC by interpolation from zero-shot to learned",
                 f"SRCC along the line from zero-shot to learned text features on {where}. "
-                f"{'; '.join(said)}.",
+                f"{'; '.join(summaries)}.",
                 _line(way[["source", "weight", "SRCC"]], srcc),
                 "Text features of the same words, without and with context tokens, and their "
                 "weighted means in between.",
@@ -218,7 +218,7 @@ def way_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Ch
         first, last = (part.iloc[i][list(THIRDS)].tolist() for i in (0, -1))
         charts.append(
             Chart(
-                f"{source}: scores on the way",
+                f"{source}: scores by interpolation",
                 f"Mean score of the lowest, middle and highest third by MOS on {where}, {source}: "
                 f"{', '.join(map(number, first))} at zero-shot, "
                 f"{', '.join(map(number, last))} learned.",
@@ -251,13 +251,13 @@ def training_charts(training: pd.DataFrame, sources: Sequence[str]) -> list[Char
                 "tooltip": tip,
             },
         }
-        said = "; ".join(
+        summary = "; ".join(
             f"{source}: {number(group['value'].iloc[0])} at first, "
             f"{number(group['value'].iloc[-1])} at last, {len(group)} values"
             for source, group in table.groupby("prompts", sort=False)
         )
         charts.append(
-            Chart(f"Training: {metric}", f"{metric} in training. {said}.", _line(drawn, layer))
+            Chart(f"Training: {metric}", f"{metric} in training. {summary}.", _line(drawn, layer))
         )
     return charts
 

@@ -27,9 +27,10 @@ def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str,
         Sentences, each with ``better``, ``worse``, or nothing where no difference is significant.
     """
     if differences.empty:
-        rows = results.itertuples()
-        said = [f"On {r.data} ({r.target}), {r.prompts} has SRCC {number(r.SRCC)}." for r in rows]
-        return [(sentence, "") for sentence in said]
+        return [
+            (f"On {r.data} ({r.target}), {r.prompts} has SRCC {number(r.SRCC)}.", "")
+            for r in results.itertuples()
+        ]
     sentences = []
     for row in differences.itertuples():
         where = f"On {row.data} ({row.target}, {row.n} pictures), {row.prompts}"
@@ -38,12 +39,12 @@ def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str,
             why = f": {row.note}" if row.note else ""
             sentences.append((f"{where} cannot be compared with {row.against}{why}.", verdict))
             continue
-        says = f"SRCC {row.dSRCC:+.3f}"
+        effect = f"SRCC {row.dSRCC:+.3f}"
         if not math.isnan(row.dSRCC_low):
-            says += f" [{row.dSRCC_low:+.3f}, {row.dSRCC_high:+.3f}]"
-        says += f", p {_p(row.p_holm)} after Holm's correction"
+            effect += f" [{row.dSRCC_low:+.3f}, {row.dSRCC_high:+.3f}]"
+        effect += f", p {_p(row.p_holm)} after Holm's correction"
         does = f"ranks {verdict} than" if verdict else "does not differ significantly from"
-        sentences.append((f"{where} {does} {row.against}: {says}.", verdict))
+        sentences.append((f"{where} {does} {row.against}: {effect}.", verdict))
     return sentences
 
 
@@ -62,12 +63,12 @@ def closing(
         files: Where the results are, in words.
     """
     sentences = summary(results, differences)
-    said = sentences[0][0]
+    result = sentences[0][0]
     if len(sentences) > 1:
         kinds = {"better": "better", "worse": "worse", "": "no significant difference"}
         counts = {kinds[k]: [v for _, v in sentences].count(k) for k in kinds}
         whole = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        said = f"{len(sentences)} rows" if differences.empty else f"{len(sentences)}: {whole}"
+        result = f"{len(sentences)} rows" if differences.empty else f"{len(sentences)}: {whole}"
     learned = [name for name, source in prompts.items() if source != "zero_shot"]
     command = "python train.py --config configs/demo.yaml"
     if learned:
@@ -75,7 +76,7 @@ def closing(
         best = prompts[str(means.fillna(-1).idxmax())]
         command = f"clipiqa score photos/ --preset clipiqa+ --prompts {shlex.quote(best)}"
         command += " --out scores.csv"
-    return [f"result: {said}", f"files: {files}", f"next: {command}"]
+    return [f"result: {result}", f"files: {files}", f"next: {command}"]
 
 
 def _verdict(row: Any) -> str:

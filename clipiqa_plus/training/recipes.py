@@ -135,7 +135,7 @@ def expand(
         raise FileNotFoundError(
             f"{', '.join(specs)}: no benchmark of the list can be used below {root or 'data'} "
             f"({first[0]}: {first[1]}). Name the folder that holds them with --root; "
-            "'clipiqa data list' says where each is offered"
+            "'clipiqa data list' lists where each is offered"
         )
     if root is not None and not any(map(benchmark_of, found)):
         raise ValueError(

@@ -134,7 +134,7 @@ def test_command_line_prints_and_saves(
     assert len(pd.read_parquet(out / "mine/thumbnails.parquet")) == 3
     page = (table.parent / "page.html").read_text()
     assert "context token" in page
-    assert "SRCC on the way from zero-shot to learned" in page
+    assert "SRCC by interpolation from zero-shot to learned" in page
     assert not (out / "report.html").exists()
     assert list((table.parent / "logs").glob("events.out.tfevents.*"))
 

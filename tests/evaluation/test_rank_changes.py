@@ -13,7 +13,12 @@ import pytest
 from PIL import Image
 
 from clipiqa_plus.data.tables import TableData
-from clipiqa_plus.evaluation.rank_changes import data_uris, moved_pictures, rank_errors, thumbnails
+from clipiqa_plus.evaluation.rank_changes import (
+    data_uris,
+    largest_rank_changes,
+    rank_errors,
+    thumbnails,
+)
 
 N = 12
 
@@ -37,11 +42,11 @@ def test_rank_errors_by_hand() -> None:
 
 
 def test_helped_and_hurt_by_hand(moved: pd.DataFrame) -> None:
-    helped, hurt = moved_pictures(moved, "before", "after")
+    helped, hurt = largest_rank_changes(moved, "before", "after")
     assert helped == []
     assert {picture.id for picture in hurt} == {0, 7}
     assert [picture.gain for picture in hurt] == pytest.approx([-7 / N] * 2)
-    helped, hurt = moved_pictures(moved, "after", "before")
+    helped, hurt = largest_rank_changes(moved, "after", "before")
     assert hurt == []
     first = next(picture for picture in helped if picture.id == 7)
     assert first.image == "7.png"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from clipiqa_plus.evaluation.rank_changes import moved_pictures
+from clipiqa_plus.evaluation.rank_changes import largest_rank_changes
 from clipiqa_plus.evaluation.results import load_table
 from clipiqa_plus.report.loggers import log_evaluation
 from tests.report.test_page import evaluation, pictures
@@ -51,7 +51,10 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
 
     scores = pd.read_parquet(folder / "mine/scores.parquet")
     moved = [
-        m for other in "ab" for part in moved_pictures(scores, "zero_shot", other) for m in part
+        m
+        for other in "ab"
+        for part in largest_rank_changes(scores, "zero_shot", other)
+        for m in part
     ]
     (listed,) = run.glob("files/media/table/mine/mos/moved_*.table.json")
     rows = json.loads(listed.read_text())["data"]

@@ -83,7 +83,7 @@ def jpeg(seed: int) -> bytes:
 
 
 def between(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores on the way from zero-shot to source "a", as if scores themselves were mixed."""
+    """Scores by interpolation from zero-shot to source "a", as if scores themselves were mixed."""
     parts = []
     for weight in (0.0, 0.5, 1.0):
         mixed = (1 - weight) * scores["zero_shot"] + weight * scores["a"]

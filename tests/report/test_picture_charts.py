@@ -14,7 +14,7 @@ from clipiqa_plus.report.picture_charts import (
     picture_table,
     shown,
 )
-from clipiqa_plus.report.summary_charts import heatmap, radar, training_charts, way_charts
+from clipiqa_plus.report.summary_charts import heatmap, interpolation_charts, radar, training_charts
 from tests.evaluation.test_comparison import SOURCES, scored
 
 
@@ -83,12 +83,12 @@ def test_long_training_is_thinned_to_means() -> None:
 def test_way_is_drawn_as_far_as_it_is_known() -> None:
     way = pd.DataFrame({"source": "b", "weight": [0.0, 0.5, 1.0], "SRCC": [0.1, 0.4, 0.3]})
     way = way.assign(lowest=[0.4, 0.3, 0.2], middle=0.5, highest=[0.6, 0.7, 0.8])
-    srcc, thirds = way_charts("mine", way, ["a", "b"])
+    srcc, thirds = interpolation_charts("mine", way, ["a", "b"])
     assert srcc.alt.endswith("b: 0.100 at 0, 0.300 at 1, most 0.400 at 0.50.")
     scale = srcc.spec["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True))["b"] == PALETTE[1]
     assert "0.400, 0.500, 0.600 at zero-shot, 0.200, 0.500, 0.800 learned" in thirds.alt
-    assert [c.caption for c in way_charts("mine", way.assign(SRCC=np.nan), ["a", "b"])] == [
-        "b: scores on the way"
-    ]
-    assert way_charts("mine", way[:0], ["a"]) == []
+    assert [
+        c.caption for c in interpolation_charts("mine", way.assign(SRCC=np.nan), ["a", "b"])
+    ] == ["b: scores by interpolation"]
+    assert interpolation_charts("mine", way[:0], ["a"]) == []

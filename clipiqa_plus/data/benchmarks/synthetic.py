@@ -61,7 +61,7 @@ class TID2013(Benchmark):
     """TID2013 (Ponomarenko et al., 2015): 25 references, 24 distortions, 5 levels.
 
     One reference is called ``I01`` in some names and ``i01`` in others, and ``.BMP`` in the
-    label file may be ``.bmp`` on disk: names are found, and contents told apart, without case.
+    label file may be ``.bmp`` on disk: names are found, and contents compared, regardless of case.
     """
 
     name = "tid2013"

@@ -59,7 +59,8 @@ def download(
         `destination`.
 
     Raises:
-        FileNotFoundError: No mirror gave the file; says why each failed, and how to get it by hand.
+        FileNotFoundError: No mirror served the file; the message gives each failure and how
+            to fetch it by hand.
         PermissionError: The folder of `destination` cannot be made or written.
     """
     part = destination.with_name(destination.name + ".part")

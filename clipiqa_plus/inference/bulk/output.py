@@ -250,9 +250,9 @@ class ScoreFile:
             with self._readable(self.facts):
                 theirs = dict(json.loads(self.facts.read_text()))
             if other := [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]:
-                told = "; ".join(f"{k} {theirs.get(k)} there, {mine.get(k)} now" for k in other)
+                changed = "; ".join(f"{k} {theirs.get(k)} there, {mine.get(k)} now" for k in other)
                 raise ValueError(
-                    f"{self.path}: was begun with other settings ({told}); give those, another "
+                    f"{self.path}: was begun with other settings ({changed}); give those, another "
                     "file, or --overwrite"
                 )
             return

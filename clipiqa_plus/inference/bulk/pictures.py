@@ -82,7 +82,7 @@ class SizeLimit:
             ``PIL.Image.MAX_IMAGE_PIXELS``, beyond which a picture is a failure always.
         oversize: ``error`` lists larger pictures as failures; ``resize`` scores them made smaller
             (to ``max_pixels``, aspect kept, by Pillow's antialiased bicubic filter), which is not
-            the published score: each such row says so.
+            the published score: each such row is marked.
 
     Raises:
         ValueError: If the limit is below 1 or beyond Pillow's, or missing for ``resize``.
@@ -140,8 +140,8 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
     if is_large:
         rgb = _shrink(rgb, cast(int, limit.max_pixels))
     if min(rgb.shape[:2]) < least_size:
-        told = f"{rgb.shape[1]}x{rgb.shape[0]} pixels"
-        return Decoded(reason=f"{told}; the backbone takes {least_size} or more")
+        size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels"
+        return Decoded(reason=f"{size}; the backbone takes {least_size} or more")
     resized_from = f"{width}x{height}" if is_large else ""
     return Decoded(torch.from_numpy(rgb).permute(2, 0, 1), resized_from=resized_from)
 

@@ -95,7 +95,7 @@ def count_pictures(place: str) -> int | None:
         try:
             with fsspec.open(place) as file:
                 return pq.ParquetFile(file).metadata.num_rows
-        except (OSError, ValueError):  # told when it is read
+        except (OSError, ValueError):  # reported when it is read
             return 1
     return 1
 
