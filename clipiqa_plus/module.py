@@ -164,7 +164,7 @@ class CLIPIQAPlus(LightningModule):
         return not isinstance(self.prompts, ContextPrompts)
 
     def text_features(self) -> Tensor:
-        """Return the text features of the pairs: float32 [P, 2, D].
+        """Return the text features of the pairs: float32 [P, 2, D], [M, P, 2, D] of an ensemble.
 
         With gradients they are computed anew; without, once for each state of the prompts.
         """
@@ -184,7 +184,8 @@ class CLIPIQAPlus(LightningModule):
 
         Args:
             features: Unit features, float32 [B, D].
-            text: Text features [P, 2, D] in place of the module's own.
+            text: Text features [P, 2, D] in place of the module's own, or [M, P, 2, D]: the score
+                is then the mean over the M members of an ensemble.
 
         Returns:
             Scores, float32 [B, T], in [0, 1] unless a regressor is used; T is 1, or P without
@@ -193,8 +194,10 @@ class CLIPIQAPlus(LightningModule):
         text = self.text_features() if text is None else text
         scores = pair_probability(features, text, self.backbone.logit_scale)
         if self.regressor is not None:
-            return cast(Tensor, self.regressor(scores))
-        return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)
+            scores = self.regressor(scores)
+        elif self.reduction == "mean":
+            scores = scores.mean(dim=-1, keepdim=True)
+        return scores if scores.ndim == 2 else scores.mean(dim=0)
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Score pictures.

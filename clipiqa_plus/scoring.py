@@ -27,12 +27,12 @@ def pair_probability(
     Args:
         image_features: [B, D] unit vectors.
         text_features: [P, 2, D] unit vectors; index 0 of the middle axis is the first prompt
-            ("Good photo."), index 1 its antonym.
+            ("Good photo."), index 1 its antonym. Or [M, P, 2, D] of the M members of an ensemble.
         logit_scale: CLIP's temperature, already exponentiated (100 for OpenAI's weights): a number
             or a tensor of one element.
 
     Returns:
-        [B, P] in [0, 1]; float32, or float64 when the features are.
+        [B, P] in [0, 1], or [M, B, P]; float32, or float64 when the features are.
 
     Raises:
         ValueError: If a shape does not fit.
@@ -49,15 +49,15 @@ def pair_probability(
             f"image features must be [B, D], got {list(image_features.shape)}; "
             "a single image is a batch of one"
         )
-    if text_features.ndim != 3 or text_features.shape[1] != 2:
+    if text_features.ndim not in (3, 4) or text_features.shape[-2] != 2:
         raise ValueError(
             f"text features must be [P, 2, D], got {list(text_features.shape)}; "
             "a single antonym pair is [1, 2, D]"
         )
-    if image_features.shape[1] != text_features.shape[2]:
+    if image_features.shape[1] != text_features.shape[-1]:
         raise ValueError(
             f"image features have {image_features.shape[1]} dimensions, text features "
-            f"{text_features.shape[2]}; both must come from the same backbone"
+            f"{text_features.shape[-1]}; both must come from the same backbone"
         )
     if isinstance(logit_scale, Tensor) and logit_scale.numel() != 1:
         raise ValueError(f"logit scale must hold one element, got shape {list(logit_scale.shape)}")
@@ -67,8 +67,8 @@ def pair_probability(
     # Autocast would run the product in half precision whatever its operands' dtype.
     with torch.autocast(image_features.device.type, enabled=False):
         text = text_features.to(dtype)
-        direction = text[:, 0] - text[:, 1]  # [P, D]
-        difference = image_features.to(dtype) @ direction.T  # [B, P], of the two cosines
+        direction = text[..., 0, :] - text[..., 1, :]  # [(M,) P, D]
+        difference = image_features.to(dtype) @ direction.mT  # [(M,) B, P], of the two cosines
         if isinstance(logit_scale, Tensor):
             logit_scale = logit_scale.to(dtype).reshape(())
         return torch.sigmoid(logit_scale * difference)

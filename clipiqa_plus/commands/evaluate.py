@@ -74,6 +74,7 @@ def evaluate(
 
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results
     from clipiqa_plus.evaluation.comparison import NOTHING
+    from clipiqa_plus.evaluation.coverage import coverage_lines
     from clipiqa_plus.evaluation.terminal import render
     from clipiqa_plus.features import FeatureCache
     from clipiqa_plus.report.loggers import log_evaluation
@@ -109,5 +110,7 @@ def evaluate(
         page = write_report(folder, report)
         log_evaluation(folder, wandb, tensorboard, page)
         console.print(*(render(table, kind) for kind, table in results.named(tables).items()))
-        print(*closing(*tables, named, f"{folder}, page: {page}"), sep="\n")
+        print(
+            *coverage_lines(record), *closing(*tables, named, f"{folder}, page: {page}"), sep="\n"
+        )
     return tables.results

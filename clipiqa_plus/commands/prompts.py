@@ -58,6 +58,22 @@ def import_file(file: str, /, *, backbone: str, out: str, licence: str | None = 
 
 
 @app.command
+def ensemble(files: list[str], /, *, out: str, licence: str | None = None) -> None:
+    """Put prompt files of one layout, such as those of several seeds, into one file.
+
+    Its score is the mean over the members; clipiqa score --out also writes their spread.
+
+    Args:
+        files: Prompt files, runs or checkpoints.
+        out: The prompt file, a .safetensors.
+        licence: Of the ensemble, if the files do not state one and the same.
+    """
+    from clipiqa_plus.prompts.ensembles import combine_prompts
+
+    print(combine_prompts(files, out, licence))
+
+
+@app.command
 def export(file: str, /, *, out: str, backbone: str | None = None) -> None:
     """Export a prompt file into pyiqa's format.
 

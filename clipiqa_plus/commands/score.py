@@ -47,6 +47,7 @@ def score(
     max_pixels: int | None = None,
     oversize: Literal["error", "resize"] = "error",
     overwrite: bool = False,
+    interval: float | None = None,
 ) -> int:
     """Score pictures: print the scores, or write them to a CSV, JSONL or Parquet file.
 
@@ -67,6 +68,8 @@ def score(
         oversize: With --max-pixels: list larger pictures as failures, or score them made smaller,
             which is not the published score.
         overwrite: Replace the file instead of resuming it.
+        interval: Also give the interval that holds the opinion score with this probability, such as
+            0.9, on the scale of the opinion scores that the prompts were learned from.
 
     Returns:
         The exit code: 1 if a picture has no score, 130 after Ctrl-C.
@@ -79,7 +82,7 @@ def score(
     from clipiqa_plus.report.gallery import write_gallery
 
     limit = SizeLimit(max_pixels, oversize)
-    ready = partial(load, preset, prompts, backbone, image_only=True)
+    ready = partial(load, preset, prompts, backbone, image_only=True, interval=interval)
     if out is None:
         if html or overwrite or devices != 1 or engine == "ray":
             raise ValueError("--html, --overwrite, --devices and --engine ray need --out, a file")
@@ -119,8 +122,8 @@ def _print_scores(
 
     alone = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].endswith(_SHARDS)
     failed = False
-    if not alone or len(scorer.names) > 1:
-        print(*scorer.names, *([] if alone else ["image"]), sep="\t")
+    if not alone or len(scorer.columns) > 1:
+        print(*scorer.columns, *([] if alone else ["image"]), sep="\t")
     try:
         for row in score_pictures(scorer, paths, workers, limit):
             # What could move the cursor or break the line is shown, not obeyed.

@@ -25,6 +25,7 @@ from clipiqa_plus.evaluation.comparison import (
     compare_sources,
     correlations,
 )
+from clipiqa_plus.evaluation.coverage import measured_coverage
 from clipiqa_plus.evaluation.interpolation import interpolate, pair_cosines
 from clipiqa_plus.evaluation.naming import ZERO_SHOT, name_sources
 from clipiqa_plus.evaluation.rank_changes import thumbnails
@@ -178,11 +179,14 @@ def evaluate(
     """
     features = _encoded(sources, data, part, device, cache)
     scores = _scored(sources, features, data, part)
+    about = describe(sources, data, part)
+    for name, source in sources.items():
+        about["sources"][name] |= measured_coverage(name, source, scores)
     return Evaluated(
         scores,
         interpolate(sources, features, data.rows(part), data.targets),
         thumbnails(data, scores, list(sources), pictures),
-        describe(sources, data, part),
+        about,
     )
 
 

@@ -31,8 +31,8 @@ def between(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = STEPS) -> di
         steps: Parts of the line.
 
     Returns:
-        Unit text features [P, 2, D] by weight from 0 (zero-shot) to 1 (learned): the weighted mean
-        of both, normalised.
+        Unit text features [P, 2, D], or [M, P, 2, D] of an ensemble, by weight from 0 (zero-shot)
+        to 1 (learned): the weighted mean of both, normalised.
     """
     with torch.inference_mode():
         fixed = ZeroShotPrompts(prompts.pairs).to(prompts.ctx.device)(clip)
@@ -52,9 +52,10 @@ def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> p
     Returns:
         A row for each pair in words, a column for each weight.
     """
-    found = {
-        w: (t[:, 0] * t[:, 1]).sum(-1).tolist() for w, t in between(prompts, clip, steps).items()
-    }
+    found = {}
+    for weight, text in between(prompts, clip, steps).items():
+        cosines = (text[..., 0, :] * text[..., 1, :]).sum(-1)  # [(M,) P]
+        found[weight] = cosines.reshape(-1, len(prompts.pairs)).mean(dim=0).tolist()
     return pd.DataFrame(found, index=[" / ".join(pair) for pair in prompts.pairs])
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.features.probes import Probe
 from clipiqa_plus.inference.presets import Preset, find_preset
 from clipiqa_plus.inference.probes import ProbeSource, Source, is_probe, load_probe, read_facts
+from clipiqa_plus.metrics.conformal import half_widths, mos_interval
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign
 from clipiqa_plus.prompts.importers import imported_position
@@ -47,9 +49,12 @@ class Scorer(nn.Module):
         preset: Name of the preset.
         prompts_sha256: SHA-256 of the prompt file, if there is one.
         differentiable: Let gradients flow from the scores to the pictures, to use them as a loss.
+        interval: Level of the intervals in :meth:`score_columns`, such as 0.9.
+        facts: Metadata of the prompt file or probe, which hold the intervals.
 
     Attributes:
         names: Of the T scores: ``score``, or one for each antonym pair.
+        columns: Of :meth:`score_columns`.
         settings: All that fixes the scores, as JSON values.
     """
 
@@ -61,6 +66,8 @@ class Scorer(nn.Module):
         preset: str,
         prompts_sha256: str | None = None,
         differentiable: bool = False,
+        interval: float | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         model.require_learned()
@@ -84,6 +91,16 @@ class Scorer(nn.Module):
             each = [known.get(pair, " / ".join(pair)) for pair in pairs]
             self.names = each if self.reduction == "none" else ["score"]
             asked = {"pairs": [list(pair) for pair in pairs], "reduction": self.reduction}
+        self.interval: tuple[list[float], list[float]] | None = None
+        if interval is not None:
+            widths = half_widths(dict(facts), interval, "the prompt file")
+            self.interval = widths, facts["intervals"]["scale"]
+            asked["interval"] = interval
+        self.columns = list(self.names)
+        if self.text is not None and self.text.ndim == 4:
+            self.columns += _behind(self.names, ["spread"])
+        if self.interval is not None:
+            self.columns += _behind(self.names, ["mos_low", "mos_high"])
         self.settings: dict[str, Any] = {
             "preset": preset,
             **self.backbone.describe(),
@@ -137,13 +154,40 @@ class Scorer(nn.Module):
 
     def score_features(self, features: Tensor) -> Tensor:
         """Score image features, float32 [B, D], to float32 [B, T]."""
+        scores = self._scores(features)
+        return scores if scores.ndim == 2 else scores.mean(dim=0)
+
+    def score_columns(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Score pictures that are tensors, with what is known of the scores beside them.
+
+        Args:
+            images: See :meth:`score_images`.
+
+        Returns:
+            float32 [B, C], without gradients; see ``columns``: the T scores; of an ensemble the
+            standard deviation of each over its members; with ``interval`` both ends of an interval
+            for each, on the scale of the MOS that was learned from.
+        """
+        with torch.no_grad():
+            members = self._scores(self.backbone.encode_image(images))
+            scores = members if members.ndim == 2 else members.mean(dim=0)
+            columns = [scores]
+            if members.ndim == 3:
+                columns.append(members.std(dim=0))
+            if self.interval is not None:
+                ends = mos_interval(scores, *self.interval)
+                columns.append(torch.stack(ends, dim=-1).flatten(1))
+            return torch.cat(columns, dim=1)
+
+    def _scores(self, features: Tensor) -> Tensor:
+        """Scores [B, T], or [M, B, T] of the members of an ensemble."""
         if self.probe is not None:
             return cast(Tensor, self.probe(features))
         assert self.text is not None
         scores = pair_probability(features, self.text, self.backbone.logit_scale)
         if self.regressor is not None:
             return cast(Tensor, self.regressor(scores))
-        return scores if self.reduction == "none" else scores.mean(dim=1, keepdim=True)
+        return scores if self.reduction == "none" else scores.mean(dim=-1, keepdim=True)
 
 
 def load(
@@ -153,6 +197,7 @@ def load(
     device: str | torch.device | None = None,
     differentiable: bool = False,
     image_only: bool = False,
+    interval: float | None = None,
 ) -> Scorer:
     """Load a preset.
 
@@ -166,15 +211,22 @@ def load(
         differentiable: Let gradients flow to the pictures.
         image_only: Drop the text tower once the text features are there: saves 250 MB of RN50's
             400, but the backbone cannot be shared with other prompts.
+        interval: Level of the intervals in :meth:`Scorer.score_columns`, 0.5 to 0.99.
 
     Raises:
-        ValueError: If the preset is unknown, or prompts and backbone do not fit it.
+        ValueError: If the preset is unknown, prompts and backbone do not fit it, or the prompt
+            file has no interval of this level.
         FileNotFoundError: If a file does not exist, or weights cannot be fetched.
     """
     chosen = find_preset(preset)
     if prompts is not None and chosen.learned:
         prompts = find_prompts(prompts)
     name, pos_embedding, config, reduction = _facts(chosen, prompts)
+    facts: dict[str, Any] = {}
+    if interval is not None:
+        if prompts is not None and not is_foreign(prompts):
+            facts = read_facts(prompts)
+        half_widths(facts, interval, str(prompts or f"preset {preset}"))  # before any work
     if isinstance(backbone, FrozenCLIP):
         if image_only:
             raise ValueError("image_only would take the text tower from a backbone that is shared")
@@ -197,7 +249,7 @@ def load(
     else:
         model = CLIPIQAPlus(clip, prompts=config, reduction=reduction).to(device)
     digest = None if prompts is None else sha256_of(Path(prompts))
-    scorer = Scorer(model, preset, digest, differentiable).eval()
+    scorer = Scorer(model, preset, digest, differentiable, interval, facts).eval()
     if image_only:
         clip.drop_text_tower()
     return scorer
@@ -275,6 +327,11 @@ def _facts(
         return None, imported_position(prompts), config, "mean"
     facts = read_facts(prompts)
     return str(facts["backbone"]), facts["pos_embedding"], config, facts.get("reduction", "mean")
+
+
+def _behind(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Names of columns for each score, behind its name where there are several."""
+    return [c if len(names) == 1 else f"{name} {c}" for name in names for c in columns]
 
 
 def _tensors(pictures: Sequence[Picture]) -> list[Tensor]:

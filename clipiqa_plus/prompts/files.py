@@ -224,13 +224,16 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
         prompts = ContextPrompts(clip, **layout)
     except ValueError as error:
         raise ValueError(f"prompt file {path}: {error}") from error
-    if tensors["ctx"].shape != prompts.ctx.shape:
+    ctx = tensors["ctx"]
+    if facts.get("members") is not None and ctx.shape[1:] == prompts.ctx.shape:
+        prompts.set_members(ctx)
+    if ctx.shape != prompts.ctx.shape:
         raise ValueError(
             f"prompt file {path}: context tokens of shape {list(tensors['ctx'].shape)}, but its "
             f"metadata describe {list(prompts.ctx.shape)}; the file is damaged"
         )
     with torch.no_grad():
-        prompts.ctx.copy_(tensors["ctx"])
+        prompts.ctx.copy_(ctx)
         prompts.steps.fill_(facts["steps"])
     prompts.init = facts.get("init", "")
     return prompts

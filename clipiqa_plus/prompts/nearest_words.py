@@ -36,8 +36,10 @@ def nearest_words(
 
     Returns:
         Nearest first, by the name of the context token: ``c1`` or, if class-specific,
-        ``pair 1 high c1``.
+        ``pair 1 high c1``. Nothing of an ensemble, whose members differ.
     """
+    if prompts.members is not None:
+        return {}
     words = _vocabulary()
     device = prompts.ctx.device
     with torch.inference_mode():
@@ -62,13 +64,14 @@ def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, f
 
     Returns:
         Each prompt in words with the cosine between its learned and its zero-shot text feature, in
-        [-1, 1]; the high-score prompt of a pair first.
+        [-1, 1], the mean over the members of an ensemble; the high-score prompt of a pair first.
     """
     with torch.inference_mode():
         learned = prompts(clip)
         fixed = ZeroShotPrompts(prompts.pairs).to(learned.device)(clip)
-        cosines = (learned * fixed).sum(dim=-1).flatten().tolist()
-    return list(zip((word for pair in prompts.pairs for word in pair), cosines, strict=True))
+        cosines = (learned * fixed).sum(dim=-1).reshape(-1, 2 * len(prompts.pairs)).mean(dim=0)
+    words = (word for pair in prompts.pairs for word in pair)
+    return list(zip(words, cosines.tolist(), strict=True))
 
 
 def _vocabulary() -> list[str]:

@@ -161,7 +161,8 @@ class ContextPrompts(PromptSource):
         seed: Seed of the random context tokens.
 
     Attributes:
-        ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific.
+        ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific; behind
+            an axis of M members if the prompts are an ensemble, see :meth:`set_members`.
         steps: Number of optimizer steps that the context tokens have seen.
     """
 
@@ -208,6 +209,31 @@ class ContextPrompts(PromptSource):
         """Return the token embeddings with the context tokens set in: float32 [P, 2, L, W]."""
         return self._set_in(clip, self.ctx)
 
+    @property
+    def members(self) -> int | None:
+        """Number M of contexts of an ensemble; None for a single context."""
+        return len(self.ctx) if self.ctx.ndim in (3, 5) else None
+
+    def set_members(self, ctx: Tensor) -> None:
+        """Become an ensemble, whose score is the mean over its members.
+
+        Args:
+            ctx: M contexts, see :meth:`encode_contexts`.
+
+        Raises:
+            ValueError: If they are not contexts of this layout.
+        """
+        single = self.ctx.shape if self.members is None else self.ctx.shape[1:]
+        if ctx.shape[1:] != single or not len(ctx):
+            raise ValueError(f"contexts of shape {list(ctx.shape)}; expected [M, {list(single)}]")
+        self.ctx = nn.Parameter(ctx.detach().to(self.ctx).clone())
+
+    def forward(self, clip: TextEncoder) -> Tensor:
+        """Encode the pairs: float32 [P, 2, D], or [M, P, 2, D] of an ensemble."""
+        if self.members is not None:
+            return self.encode_contexts(clip, self.ctx)
+        return super().forward(clip)
+
     def encode_contexts(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
         """Encode the pairs with many contexts at once, in place of the own one.
 
@@ -238,6 +264,7 @@ class ContextPrompts(PromptSource):
     def describe(self) -> dict[str, object]:
         """Return what fixes the prompts besides the numbers."""
         return {
+            **({} if self.members is None else {"members": self.members}),
             "pairs": [list(pair) for pair in self.pairs],
             "n_ctx": self.n_ctx,
             "position": self.position,

@@ -15,6 +15,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from clipiqa_plus.evaluation.comparison import rank_correlation
+from clipiqa_plus.evaluation.coverage import coverage_lines
 from clipiqa_plus.evaluation.interpolation import along
 from clipiqa_plus.evaluation.rank_changes import RankChange, data_uris, largest_rank_changes
 from clipiqa_plus.evaluation.results import (
@@ -104,12 +105,13 @@ def _context(folder: Path) -> dict[str, Any]:
         for target in section["targets"]:
             target["charts"] = placed(target["charts"], target["points"])
             points[target["points"]] = target["table"]
+    notes = [*results["note"], *differences.get("note", []), *coverage_lines(record)]
     return {
         "title": "Prompts compared",
         "sentences": summary(results, differences),
         "results": cells(results, verdicts(results, differences)),
         "differences": cells(differences, {}),
-        "notes": [n for n in dict.fromkeys([*results["note"], *differences.get("note", [])]) if n],
+        "notes": [n for n in dict.fromkeys(notes) if n],
         "overview": placed(overview),
         "training": placed(_training(folder, list(dict.fromkeys(results["prompts"])))),
         "sections": sections,

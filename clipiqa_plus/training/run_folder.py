@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
+from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import (
     BEST_PROMPT_FILE,
@@ -63,6 +65,7 @@ class RunRecord(Callback):
         self.licence = licence
         self.best = -math.inf
         self.training = False
+        self.intervals: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, float]:
         """Return the highest validation SRCC so far, for resuming."""
@@ -154,6 +157,9 @@ class RunRecord(Callback):
         if not isinstance(prompts, ContextPrompts) or not prompts.learned:
             return None
         regressor = pl_module.regressor
+        data = getattr(trainer, "datamodule", None)
+        measured = _intervals(pl_module, data)
+        self.intervals = measured or self.intervals  # a test has no features of the validation part
         path = save_prompts(
             self.folder / name,
             prompts,
@@ -165,7 +171,8 @@ class RunRecord(Callback):
             seed=self.seed,
             epoch=trainer.current_epoch,
             metrics=metrics,
-            **data_facts(getattr(trainer, "datamodule", None)),
+            **self.intervals,
+            **data_facts(data),
         )
         return path
 
@@ -208,6 +215,18 @@ def _training_facts(trainer: Trainer) -> dict[str, Any]:
         "max_epochs": trainer.max_epochs,
         "max_steps": trainer.max_steps,
     }
+
+
+def _intervals(model: CLIPIQAPlus, data: Any) -> dict[str, Any]:
+    """How far scores are from the opinions of the validation part, if its features are at hand."""
+    lookup = getattr(data, "features", {}).get("val")
+    if lookup is None:
+        return {}
+    rows = torch.from_numpy(data.rows("val"))
+    with torch.no_grad():
+        scores = model.score_features(lookup(rows, torch.zeros_like(rows))).cpu()
+    facts = interval_facts(scores, data.mos[rows], data.mos_range, data.higher_is_better)
+    return {"intervals": facts}
 
 
 def data_facts(data: Any) -> dict[str, Any]:

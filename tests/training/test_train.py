@@ -38,6 +38,7 @@ def test_a_run_leaves_everything_behind(recipe: Path) -> None:
     assert described["split_sha256"] == facts["split_sha256"]
     assert described["metrics"] == metrics
     assert described["licence"] == "CC-BY-4.0"
+    assert described["intervals"]["n"] == 5
     named = {"backbone", "weights_sha256", "pairs", "position", "recipe", "dataset", "version"}
     assert all(described[name] for name in named)
     logged = pd.read_csv(folder / "logs/version_0/metrics.csv")

@@ -7,6 +7,7 @@ from pathlib import Path
 from clipiqa_plus.evaluation.studies.material import check_ratings, plain_features
 from clipiqa_plus.features.probes import ProbeKind, fit_mlp, fit_ridge
 from clipiqa_plus.inference.probes import save_probe
+from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.metrics.functional import plcc, srcc
 from clipiqa_plus.training.recipes import data_of, read_recipe
 from clipiqa_plus.training.run_folder import data_facts
@@ -66,7 +67,9 @@ def fit_probe(
             for name, metric in (("SRCC", srcc), ("PLCC", plcc)):
                 value = float(metric(scores[:, index], mos[part][:, index]))
                 metrics[f"{part}/{name}{suffix}"] = value
-    path = save_probe(
-        out, probe, clip, data.targets, licence, **facts, metrics=metrics, **data_facts(data)
-    )
+    if "val" in parts:
+        scale = data.mos_range, data.higher_is_better
+        facts["intervals"] = interval_facts(probe(features["val"]), mos["val"], *scale)
+    facts |= {"metrics": metrics, **data_facts(data)}
+    path = save_probe(out, probe, clip, data.targets, licence, **facts)
     return path, metrics

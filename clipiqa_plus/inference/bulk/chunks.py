@@ -90,7 +90,7 @@ class BlockScorer:
 
     def _score(self, part: list[tuple[str, Decoded]]) -> list[Row]:
         images: list[Tensor] = [d.image for _, d in part if d.image is not None]
-        scores = iter(self.scorer.score_images(images).tolist() if images else [])
+        scores = iter(self.scorer.score_columns(images).tolist() if images else [])
         return [
             Row(name, None if d.image is None else next(scores), d.reason, d.resized_from)
             for name, d in part

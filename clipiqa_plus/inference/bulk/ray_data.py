@@ -98,7 +98,7 @@ def score_with_ray(
         stack.enter_context(_cluster(devices))
         target = _claim(out, overwrite, stack)
         settings = {**scorer.settings, **limit.settings}
-        file = stack.enter_context(ScoreFile(target, scorer.names, settings, overwrite))
+        file = stack.enter_context(ScoreFile(target, scorer.columns, settings, overwrite))
         work, again = _resume(places, file)
         earlier = file.done
         if total == earlier:

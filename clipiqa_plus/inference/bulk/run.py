@@ -104,7 +104,7 @@ def score_files(
     begin = time.perf_counter()
     settings = {**scorer.settings, **limit.settings}
     with ExitStack() as stack:
-        file = stack.enter_context(ScoreFile(Path(out), scorer.names, settings, overwrite))
+        file = stack.enter_context(ScoreFile(Path(out), scorer.columns, settings, overwrite))
         pictures = find_pictures(sources)
         again = file.resume(pictures)
         earlier = file.done

@@ -119,3 +119,27 @@ def test_data_that_do_not_serve_are_one_error(
     assert main(["probe", "fit", "--config", str(recipe), "--out", str(out)]) == 1
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_score_gives_intervals_on_the_scale_of_the_mos(
+    probe_file: Path, tmp_path: Path, weights: Path
+) -> None:
+    out, given = tmp_path / "s.csv", ["--preset=clipiqa+", f"--prompts={probe_file}"]
+    given += [f"--backbone={weights}", f"--out={out}", "--interval=0.6"]
+    assert main(["score", str(tmp_path / "3.png"), *given]) == 0
+    row = pd.read_csv(out).iloc[0]
+    # 5 pictures validate: the 4th smallest residual, on scores from 0 to 100.
+    width = read_facts(probe_file)["intervals"]["half_widths"][0][10]
+    assert row["mos_low"] == pytest.approx(max(0, 100 * (row["score"] - width)), abs=1e-3)
+    assert row["mos_high"] == pytest.approx(min(100, 100 * (row["score"] + width)), abs=1e-3)
+
+
+def test_an_interval_of_a_file_without_one_is_one_error(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save_probe(tmp_path / "p.safetensors", Probe(32), small_clip(), ["mos"])
+    given = ["--preset=clipiqa+", f"--prompts={path}", "--interval=0.9", "--out=s.csv"]
+    assert main(["score", str(tmp_path), *given]) == 1
+    assert "p.safetensors has no intervals" in capsys.readouterr().err
+    assert main(["score", str(tmp_path), "--interval=0.9", "--out=s.csv"]) == 1
+    assert "preset clipiqa has no intervals" in capsys.readouterr().err
