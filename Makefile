@@ -30,7 +30,8 @@ $(OLDEST)/.installed: requirements.txt pyproject.toml
 	$(OLDEST)/bin/python -m pip install --upgrade pip
 	sed -E 's/>=([0-9.]+).*/==\1/' requirements.txt > $(OLDEST)/oldest.txt
 	$(OLDEST)/bin/python -m pip install -r $(OLDEST)/oldest.txt
-	$(OLDEST)/bin/python -m pip install -c $(OLDEST)/oldest.txt -e '.[dev]'
+	sed 's/\[.*\]//' $(OLDEST)/oldest.txt > $(OLDEST)/constraints.txt  # extras are not allowed there
+	$(OLDEST)/bin/python -m pip install -c $(OLDEST)/constraints.txt -e '.[dev]'
 	touch $@
 
 docs: install
