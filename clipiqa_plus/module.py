@@ -13,7 +13,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
@@ -23,8 +23,8 @@ from clipiqa_plus.features.cache import FeatureCache
 from clipiqa_plus.losses import LOSSES
 from clipiqa_plus.metrics.classes import iqa_metrics
 from clipiqa_plus.prompts.checkpoints import FACTS, read_torch
-from clipiqa_plus.prompts.config import PromptConfig, prompt_source
-from clipiqa_plus.prompts.files import check_backbone, read_prompts
+from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor
+from clipiqa_plus.prompts.files import check_backbone
 from clipiqa_plus.prompts.schedule import CosineSchedule
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
@@ -117,7 +117,7 @@ class CLIPIQAPlus(LightningModule):
         n_pairs = len(self.prompts.pairs)
         self.regressor: nn.Linear | None = None
         if reduction == "regressor":
-            self.regressor = _regressor(n_pairs, prompts.file)
+            self.regressor = regressor(n_pairs, prompts.file)
         n_scores = n_pairs if reduction == "none" else 1
         # A padded sampler scores a picture in two batches: how far may its two scores differ?
         tolerance = 1e-4 if backbone.precision == "fp32" else 0.1
@@ -240,9 +240,13 @@ class CLIPIQAPlus(LightningModule):
         return scores
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of a batch; what is logged is its mean over the epoch."""
+        """Return the loss of a batch; what is logged is its mean over the epoch.
+
+        L-BFGS tries several points in a step and accepts the lowest: that one's loss is logged.
+        """
         loss = self.loss(self._scores(batch), batch["mos"])
         how: Any = {"on_step": False, "on_epoch": True, "sync_dist": True, "prog_bar": True}
+        how["reduce_fx"] = "min" if isinstance(self.trainer.optimizers[0], LBFGS) else "mean"
         self.log("train/loss", loss, batch_size=len(batch["mos"]), **how)
         return loss
 
@@ -321,7 +325,12 @@ class CLIPIQAPlus(LightningModule):
         return "\n".join(lines)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer over the context tokens and its schedule."""
+        """Return the optimizer over the context tokens and its schedule.
+
+        Raises:
+            RuntimeError: If there is nothing to train.
+            ValueError: If L-BFGS is to follow a schedule, or to train in half precision.
+        """
         parameters = [p for p in self.parameters() if p.requires_grad]
         if not parameters:
             raise RuntimeError(
@@ -329,6 +338,12 @@ class CLIPIQAPlus(LightningModule):
                 "learned"
             )
         optimizer = self.optimizer(parameters)
+        steady = self.schedule == "constant" and "16" not in self.trainer.precision
+        if isinstance(optimizer, LBFGS) and not steady:
+            raise ValueError(
+                "L-BFGS compares losses along a line: set model.schedule to constant and "
+                f"trainer.precision, {self.trainer.precision}, to 32-true"
+            )
         if self.schedule == "constant":
             return optimizer
         steps = max(1, self.trainer.estimated_stepping_batches)  # infinite without a limit
@@ -381,17 +396,3 @@ class CLIPIQAPlus(LightningModule):
                     f"this checkpoint has {name} {facts.get(name)}, the module has "
                     f"{mine.get(name)}; set it to the former"
                 )
-
-
-def _regressor(n_pairs: int, path: str | None) -> nn.Linear:
-    """A linear map from P probabilities to one score: a prompt file's, else their mean."""
-    regressor = nn.Linear(n_pairs, 1)
-    nn.init.constant_(regressor.weight, 1 / n_pairs)
-    nn.init.zeros_(regressor.bias)
-    if path:
-        tensors, _ = read_prompts(path)
-        state = {k.removeprefix("regressor."): v for k, v in tensors.items() if "." in k}
-        if not state:
-            raise ValueError(f"prompt file {path} has no regressor; use the reduction it has")
-        regressor.load_state_dict(state)
-    return regressor

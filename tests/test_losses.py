@@ -11,8 +11,9 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipiqa_plus.losses import LOSSES, mse, mse_plcc, plcc_loss, rank_loss
+from clipiqa_plus.losses import LOSSES, RANK_BLOCK, mse, mse_plcc, plcc_loss, rank_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
@@ -184,3 +185,34 @@ def test_rank_loss_with_every_mos_tied_is_zero_without_gradient() -> None:
 def test_wrong_shapes_are_named(loss: Loss, pred: tuple[int, ...], mos: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"one shape \[B, T\] with B >= 1, got \["):
         loss(torch.zeros(pred), torch.zeros(mos))
+
+
+def test_rank_loss_in_blocks_is_the_loop_over_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pred, mos = batch(37, 2, seed=3)
+    pred.requires_grad_()
+    whole = rank_loss(pred, mos)
+    (expected,) = torch.autograd.grad(whole, pred)
+    monkeypatch.setattr("clipiqa_plus.losses.RANK_BLOCK", 100)  # 2 rows of 37 at a time
+    blocks = rank_loss(pred, mos)
+    assert blocks.item() == pytest.approx(whole.item(), abs=1e-14)
+    (gradient,) = torch.autograd.grad(blocks, pred)
+    torch.testing.assert_close(gradient, expected, atol=1e-14, rtol=0)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements of any tensor that an operator returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+def test_rank_loss_never_holds_all_pairs() -> None:
+    pred, mos = batch(2000)
+    with Largest() as largest:
+        torch.autograd.grad(rank_loss(pred.requires_grad_(), mos), pred)
+    assert largest.elements <= RANK_BLOCK < 2000**2 / 10

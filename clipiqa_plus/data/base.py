@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from rich.progress import track
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from clipiqa_plus.data.batches import (
+    BatchIndex,
     BatchSampler,
     FeatureLookup,
     FileReader,
@@ -30,6 +31,7 @@ from clipiqa_plus.data.batches import (
     Reader,
     Rows,
     SameBatches,
+    WholePart,
 )
 from clipiqa_plus.data.splits import Split, make_split
 from clipiqa_plus.data.transforms import PlainView, Views
@@ -48,6 +50,8 @@ __all__ = [
 ]
 
 PARTS = ("train", "val", "test")
+EVALUATION_BATCH = 64
+"""Pictures (or features) per batch of validation and test where training takes the whole part."""
 
 
 class IQADataModule(LightningDataModule):
@@ -57,7 +61,8 @@ class IQADataModule(LightningDataModule):
 
     Args:
         root: Folder of the unpacked data set.
-        batch_size: Pictures (or features) per batch and process.
+        batch_size: Pictures (or features) per batch and process; ``all`` trains on the whole
+            training part, every view of it, as one batch of cached features.
         num_workers: Decoding processes; None takes one per CPU core, at most 8.
         resize: None keeps the size; an int is the shorter side; a pair is (height, width).
         train_views: Views drawn in training; validation and test see the plain picture.
@@ -94,7 +99,7 @@ class IQADataModule(LightningDataModule):
     def __init__(
         self,
         root: str | os.PathLike[str],
-        batch_size: int = 64,
+        batch_size: int | Literal["all"] = 64,
         num_workers: int | None = None,
         resize: int | list[int] | None = None,
         train_views: Views | None = None,
@@ -108,8 +113,13 @@ class IQADataModule(LightningDataModule):
         skip_unreadable: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; give at least 1")
+        if batch_size != "all" and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give at least 1, or all")
+        if batch_size == "all" and train_views is not None and train_views.count is None:
+            raise ValueError(
+                "batch_size all with endless views: the whole part has no end; give the views a "
+                "count (train_views.init_args.count), or a number as batch_size"
+            )
         self.root = Path(root)
         self.batch_size = batch_size
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
@@ -242,6 +252,21 @@ class IQADataModule(LightningDataModule):
         """Batches of the test part in order."""
         return self.loader("test")
 
+    def _sampler(self, dataset: IQADataset, rows: Rows, shuffle: bool) -> Sampler[BatchIndex]:
+        views, size = dataset.views.count, self.batch_size
+        if size == "all" and shuffle:
+            if dataset.features is None or views is None:
+                raise ValueError(
+                    "batch_size all trains on cached features: leave the feature cache on "
+                    "(features.enabled true, no fast_dev_run), or give a number as batch_size"
+                )
+            return WholePart(rows, views)
+        size = EVALUATION_BATCH if size == "all" else size
+        sampler = SameBatches if self._overfits() else BatchSampler
+        return sampler(
+            rows, size, views=views, shuffle=shuffle, seed=self.order_seed, epoch=self._epoch
+        )
+
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
 
@@ -252,25 +277,18 @@ class IQADataModule(LightningDataModule):
         """Return the batches of a part, in order with view 0 unless shuffled.
 
         Raises:
-            ValueError: If the split has no such part.
+            ValueError: If the split has no such part, or the whole training part is asked for as
+                one batch of pictures instead of cached features.
         """
         if not len(self.rows(part)):
             raise ValueError(f"{self.label}: the {self.split_kind} split has no {part} part")
         dataset = self.dataset(part)
         # Cached features are one index selection: a worker could only add copies.
         workers = 0 if dataset.features is not None else self.num_workers
-        sampler = SameBatches if self._overfits() else BatchSampler
         return DataLoader(
             dataset,
             batch_size=None,
-            sampler=sampler(
-                self.rows(part),
-                self.batch_size,
-                views=dataset.views.count,
-                shuffle=shuffle,
-                seed=self.order_seed,
-                epoch=self._epoch,
-            ),
+            sampler=self._sampler(dataset, self.rows(part), shuffle),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available() and dataset.features is None,

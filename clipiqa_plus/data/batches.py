@@ -170,3 +170,25 @@ class SameBatches(BatchSampler, SequentialSampler):  # type: ignore[misc]
 
     def __init__(self, rows: Rows, batch_size: int, **options: Any) -> None:
         super().__init__(rows, batch_size, **(options | {"epoch": lambda: 0}))
+
+
+class WholePart(BatchSampler, SequentialSampler):  # type: ignore[misc]
+    """All views of all rows as one batch, the same in every epoch.
+
+    Sharded over processes by Lightning, it gives each of them the whole batch. For the trainer's
+    ``overfit_batches`` it is a ``SequentialSampler``, see :class:`SameBatches`.
+
+    Args:
+        rows: Row numbers.
+        views: Number of views of each.
+    """
+
+    def __init__(self, rows: Rows, views: int) -> None:
+        super().__init__(rows, len(rows), views)
+        self.batch = self.rows.repeat(views), np.tile(np.arange(views), len(rows))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        yield self.batch

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from torch import nn
+
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.prompts.files import load_prompts
+from clipiqa_plus.prompts.files import load_prompts, read_prompts
 from clipiqa_plus.prompts.sources import (
     ContextPrompts,
     Position,
@@ -64,3 +66,25 @@ def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
         init=config.init,
         seed=config.seed,
     )
+
+
+def regressor(n_pairs: int, path: str | None) -> nn.Linear:
+    """Return a linear map from P probabilities to one score.
+
+    Args:
+        n_pairs: Number P of antonym pairs.
+        path: Prompt file whose regressor is taken; None starts from the mean of the pairs.
+
+    Raises:
+        ValueError: If the file has none.
+    """
+    linear = nn.Linear(n_pairs, 1)
+    nn.init.constant_(linear.weight, 1 / n_pairs)
+    nn.init.zeros_(linear.bias)
+    if path:
+        tensors, _ = read_prompts(path)
+        state = {k.removeprefix("regressor."): v for k, v in tensors.items() if "." in k}
+        if not state:
+            raise ValueError(f"prompt file {path} has no regressor; use the reduction it has")
+        linear.load_state_dict(state)
+    return linear

@@ -29,6 +29,7 @@ from clipiqa_plus.training.console import closing_lines, quiet_lightning
 from clipiqa_plus.training.learning_check import LearningCheck
 from clipiqa_plus.training.recipes import find_recipe, read_recipe, recipes
 from clipiqa_plus.training.run_folder import RunRecord
+from clipiqa_plus.training.second_order import SecondOrder
 from clipiqa_plus.training.tracking import run_loggers
 
 # The fields of PromptConfig have their help in docstrings of their own.
@@ -206,6 +207,7 @@ class TrainCLI(LightningCLI):
         )
         callbacks = [
             *(given.callbacks or []),
+            SecondOrder(),  # before the record, which writes the state that is kept
             record,
             LearningCheck(),
             LastCheckpoint(config.checkpoint.dirpath, self.claim),

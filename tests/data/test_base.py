@@ -213,3 +213,20 @@ def test_table_without_rows_is_refused() -> None:
 def test_batch_size_of_nothing_is_refused(root: Path) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Tiny(root, batch_size=0)
+
+
+def test_the_whole_training_part_is_one_batch_of_all_views(root: Path) -> None:
+    data = ready(Tiny(root, batch_size="all", num_workers=0, train_views=FlipViews()))
+    data.features["train"] = lambda rows, views: torch.stack([rows, views], dim=1).float()
+    (batch,) = data.train_dataloader()
+    expected = [[row, view] for row in range(6) for view in (0, 1)]
+    assert sorted(batch["features"].tolist()) == expected
+    assert torch.equal(batch["features"][:, 0].long(), batch["id"])
+    assert torch.equal(batch["mos"], data.mos[batch["id"]])
+    assert sum(len(b["id"]) for b in data.test_dataloader()) == 3  # in batches of 64
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_nothing_is_refused(root: Path, size: int) -> None:
+    with pytest.raises(ValueError, match="give at least 1, or all"):
+        Tiny(root, batch_size=size)
