@@ -172,7 +172,7 @@ class SameBatches(BatchSampler, SequentialSampler):  # type: ignore[misc]
         super().__init__(rows, batch_size, **(options | {"epoch": lambda: 0}))
 
 
-class WholePart(BatchSampler, SequentialSampler):  # type: ignore[misc]
+class WholePart(BatchSampler, SequentialSampler):
     """All views of all rows as one batch, the same in every epoch.
 
     Sharded over processes by Lightning, it gives each of them the whole batch. For the trainer's
@@ -190,5 +190,5 @@ class WholePart(BatchSampler, SequentialSampler):  # type: ignore[misc]
     def __len__(self) -> int:
         return 1
 
-    def __iter__(self) -> Iterator[BatchIndex]:
+    def __iter__(self) -> Iterator[BatchIndex]:  # type: ignore[override]
         yield self.batch
