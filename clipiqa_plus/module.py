@@ -43,7 +43,7 @@ class CLIPIQAPlus(LightningModule):
     """CLIP-IQA and CLIP-IQA+ in one module.
 
     Args:
-        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``demo``), or a
+        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``photo``), or a
             FrozenCLIP to share.
         pos_embedding: Positional embedding of the image tower: ``none`` (the paper's), ``grid``
             (resized to the cells of the picture) or ``table`` (pyiqa's and the official code's

@@ -163,15 +163,15 @@ def _ramp(value: float, low: float, high: float) -> float:
 def rate(clean: Picture, image: Picture, recipe: list[Step]) -> NDArray[np.float32]:
     """How an observer would rate a degraded picture: float32 [len(AXES)] in 0..1.
 
-    Photographs differ before any degradation: the sharpest edges and the contrast of the clean
-    picture are where its quality begins, and the recipe takes its part of that. Brightness,
-    contrast, colourfulness and complexity are measured, degraded or not.
+    Photographs differ before any degradation: how crisp the sharpest edges of the clean picture
+    are is where its quality begins, and the recipe takes its part of that. Brightness, contrast,
+    colourfulness and complexity are measured, degraded or not.
     """
     grey = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    crispness = _ramp(_ranks(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), 99)[0], 2.5, 5.4)
+    crispness = _ramp(_ranks(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), 99)[0], 2.5, 5.8)
     rating = dict.fromkeys(AXES, 1.0)
     rating["sharpness"] = 0.2 + 0.8 * crispness
-    rating["quality"] = 0.3 + 0.5 * crispness + 0.2 * _ramp(float(grey.std()), 10, 65)
+    rating["quality"] = 0.25 + 0.75 * crispness
     for step in recipe:
         _, axis, weight, _ = KINDS[step.kind]
         rating["quality"] *= 1 - weight * step.strength

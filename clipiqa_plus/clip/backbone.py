@@ -106,7 +106,8 @@ class FrozenCLIP(nn.Module):
         """Load weights by name or path and freeze them.
 
         Args:
-            name: One of the names of openai-clip, ``demo``, or the path of a weights file.
+            name: One of the names of openai-clip, ``photo`` or ``demo`` (embedded), or the path
+                of a weights file.
             pos_embedding: See the class.
             precision: See the class.
             text_precision: See the class.

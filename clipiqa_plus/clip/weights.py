@@ -49,8 +49,8 @@ __all__ = [
 ]
 
 _ASSETS = Path(__file__).parent / "assets"
-EMBEDDED = {"demo": _ASSETS / "demo_clip.safetensors"}
-"""The models in the package, by name."""
+EMBEDDED = {name: _ASSETS / f"{name}_clip.safetensors" for name in ("photo", "demo")}
+"""The models in the package: trained on photographs, and on drawings alone (until 0.3)."""
 
 # openai-clip knows one address and the SHA-256. The others, in order: the storage behind that
 # address, and the copy that piq keeps of RN50.

@@ -177,7 +177,7 @@ def test_counts_of_training_steps_may_be_absent() -> None:
         assert torch.equal(build_clip(bare).encode_image(images), expected)
 
 
-@pytest.mark.parametrize("name", ["demo"])
+@pytest.mark.parametrize("name", ["demo", "photo"])
 def test_an_embedded_name_is_the_file_in_the_package(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
