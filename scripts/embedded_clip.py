@@ -54,6 +54,10 @@ class FactoredEmbedding(nn.Module):
 class Trainee(nn.Module):
     """The CLIP, and what only its training needs: it is left out of the file."""
 
+    center: Tensor
+    spread: Tensor
+    queue: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         model = CLIP(**{**ARCHITECTURE, "context_length": TRAINED_LENGTH}).float()
