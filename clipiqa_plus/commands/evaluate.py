@@ -111,6 +111,8 @@ def evaluate(
         log_evaluation(folder, wandb, tensorboard, page)
         console.print(*(render(table, kind) for kind, table in results.named(tables).items()))
         print(
-            *coverage_lines(record), *closing(*tables, named, f"{folder}, page: {page}"), sep="\n"
+            *coverage_lines(record),
+            *closing(tables.results, tables.differences, named, f"{folder}, page: {page}"),
+            sep="\n",
         )
     return tables.results

@@ -1,4 +1,4 @@
-"""Scores per picture -> the two tables of a comparison: results and differences.
+"""Scores per picture -> the tables of a comparison: results, differences, all pairs of sources.
 
 Every number comes from the table of scores per picture; no model is needed. What cannot
 be computed, or only roughly, stands in the column ``note``.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,9 @@ SKIPPED = "skipped.csv"
 """File that lists the pictures without a score."""
 FEW_UNITS = 20
 """Below so many pictures or contents intervals are called rough, and tests approximate."""
+
+SIGNIFICANT = 0.05
+"""Level of the tests."""
 
 COLUMNS = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic", "n")
 """As measured, after the logistic mapping, and the number of pictures."""
@@ -57,20 +61,22 @@ class Comparison(NamedTuple):
     differences: pd.DataFrame
     """One row per target and source but the first: target, prompts, against,
     :data:`DIFFERENCES`."""
+    pairs: pd.DataFrame
+    """The same for every pair of sources, where there are more than two."""
 
     def add(self, data: str, other: Comparison) -> Comparison:
-        """Return both tables with those of a data set behind them, its name in column ``data``.
+        """Return the tables with those of a data set behind them, its name in column ``data``.
 
-        Holm's correction is made over all rows.
+        Holm's correction is made over all rows of a table.
         """
-        results, differences = (
+        results, differences, pairs = (
             pd.concat([known, new.assign(data=data)[["data", *new]]], ignore_index=True)
             for known, new in zip(self, other, strict=True)
         )
-        return Comparison(results, adjust(differences))
+        return Comparison(results, adjust(differences), adjust(pairs))
 
 
-NOTHING = Comparison(pd.DataFrame(), pd.DataFrame())
+NOTHING = Comparison(pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
 """What the first data set is added to."""
 
 
@@ -139,7 +145,7 @@ def compare_sources(
     skipped: int = 0,
     backbones: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Compute both tables of a data set, with intervals and tests.
+    """Compute the tables of a data set, with intervals and tests.
 
     Args:
         scores: What :func:`~clipiqa_plus.evaluation.evaluation.score` returned.
@@ -161,9 +167,12 @@ def compare_sources(
     for row in results + differences:
         notes = [left_out, _backbones(row, backbones or {}), row["note"]]
         row["note"] = "; ".join(filter(None, notes))
+    pairs = pd.DataFrame(differences, columns=["target", "prompts", "against", *DIFFERENCES])
+    against_first = pairs[pairs["against"] == sources[0]].reset_index(drop=True)
     return Comparison(
         pd.DataFrame(results, columns=["target", "prompts", *RESULTS]),
-        pd.DataFrame(differences, columns=["target", "prompts", "against", *DIFFERENCES]),
+        against_first,
+        pairs if len(sources) > 2 else pairs[:0],
     )
 
 
@@ -195,19 +204,19 @@ def _compare_target(
         row["note"] = _note(units, {source: predictions[index]}, mos, _interval_limit(units))
         results.append(row)
     differences = []
-    pairs = [(0, index) for index in range(1, len(sources))]
+    pairs = list(combinations(range(len(sources)), 2))
     tests = compare_correlations(predictions, mos, pairs, units.groups, resamples)
-    for at, (_, index) in enumerate(pairs):
-        row = {"prompts": sources[index], "against": sources[0]}
+    for at, (reference, index) in enumerate(pairs):
+        row = {"prompts": sources[index], "against": sources[reference]}
         for metric, (lows, highs, ps) in tests.items():
-            row[f"d{metric}"] = results[index][metric] - results[0][metric]
+            row[f"d{metric}"] = results[index][metric] - results[reference][metric]
             row |= {f"d{metric}_low": lows[at], f"d{metric}_high": highs[at]}
             row[f"p_{metric}"] = ps[at]
-        between = correlations(predictions[0], predictions[index])["PLCC"]
+        between = correlations(predictions[reference], predictions[index])["PLCC"]
         _, row["p_williams"] = williams(
-            results[0]["PLCC"], results[index]["PLCC"], between, len(mos)
+            results[reference]["PLCC"], results[index]["PLCC"], between, len(mos)
         )
-        pair = {sources[i]: predictions[i] for i in (0, index)}
+        pair = {sources[i]: predictions[i] for i in (reference, index)}
         row |= {"n": len(mos), "resampled": units.text}
         row["note"] = _note(units, pair, mos, _test_limit(units))
         differences.append(row)
@@ -232,10 +241,10 @@ def _compare_within(
         for source, table in of_content.items()
     ]
     differences = []
-    for source in sources[1:]:
-        row: dict[str, Any] = {"prompts": source, "against": sources[0], **shared}
+    for reference, source in combinations(sources, 2):
+        row: dict[str, Any] = {"prompts": source, "against": reference, **shared}
         for metric in ("SRCC", "PLCC"):
-            pair = pd.concat([of_content[s][metric] for s in (sources[0], source)], axis=1).dropna()
+            pair = pd.concat([of_content[s][metric] for s in (reference, source)], axis=1).dropna()
             first, second = (pair.iloc[:, i].to_numpy() for i in (0, 1))
             row[f"d{metric}"] = float(np.median(second - first)) if len(pair) else np.nan
             row[f"p_{metric}"] = wilcoxon(first, second)
@@ -286,16 +295,29 @@ def _note(
 
 
 def adjust(differences: pd.DataFrame) -> pd.DataFrame:
-    """Add Holm's correction of ``p_SRCC`` over all rows, as the column ``p_holm``.
+    """Add Holm's correction of ``p_SRCC`` over all rows as ``p_holm``, and the ``verdict``.
 
     Args:
         differences: Those of all data sets that are judged together.
 
     Returns:
-        The table with the column behind ``p_SRCC``.
+        The table with both columns behind ``p_SRCC``. The verdict is ``better`` or ``worse`` where
+        ``p_holm`` is below :data:`SIGNIFICANT`, else ``not told apart``; ``too few`` or
+        ``undefined`` where there is no p-value.
     """
-    adjusted = differences.drop(columns="p_holm", errors="ignore")
+    adjusted = differences.drop(columns=["p_holm", "verdict"], errors="ignore")
     place = adjusted.columns.get_loc("p_SRCC")
     assert isinstance(place, int)
     adjusted.insert(place + 1, "p_holm", holm(adjusted["p_SRCC"].to_numpy(np.float64)))
+    words = [verdict(row.dSRCC, row.p_holm) for row in adjusted.itertuples()]
+    adjusted.insert(place + 2, "verdict", pd.Series(words, adjusted.index, dtype=object))
     return adjusted
+
+
+def verdict(difference: float, p_holm: float) -> str:
+    """Return a comparison in a word, see :func:`adjust`."""
+    if np.isnan(p_holm):
+        return "undefined" if np.isnan(difference) else "too few"
+    if p_holm >= SIGNIFICANT:
+        return "not told apart"
+    return "better" if difference > 0 else "worse"

@@ -18,12 +18,12 @@ from clipiqa_plus.metrics.resampling import RESAMPLES
 from clipiqa_plus.training.curves import training_curves
 from clipiqa_plus.training.run_folder import versions, write_json, write_text
 
-RESULTS, DIFFERENCES, RECORD = "results", "differences", "evaluation.json"
+RESULTS, DIFFERENCES, PAIRS, RECORD = "results", "differences", "pairs", "evaluation.json"
 REPORT = "report.html"
 CROSS_SET = "cross_set"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
-TEXT_COLUMNS = ("data", "target", "prompts", "against", "note", "resampled")
+TEXT_COLUMNS = ("data", "target", "prompts", "against", "verdict", "note", "resampled")
 SHARED = ("data", "target", "against", "resampled", "n")
 """Columns that stand in the heading of a table whose rows all share them."""
 
@@ -42,9 +42,10 @@ class Evaluated(NamedTuple):
 
 
 def named(tables: Comparison) -> dict[str, pd.DataFrame]:
-    """Return the tables of a comparison by name: results, differences, and SRCC across data sets.
+    """Return the tables of a comparison by name, and SRCC across data sets.
 
-    Without a second source there are no differences, without a second data set no cross-set table.
+    Without a second source there are no differences, without a third no table of all pairs, without
+    a second data set no cross-set table.
     """
     found = {**tables._asdict(), CROSS_SET: cross_set(tables.results)}
     return {name: table for name, table in found.items() if len(table)}

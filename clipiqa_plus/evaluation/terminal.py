@@ -18,7 +18,7 @@ _ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
 """What 80 columns have no room for."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
-    "dSRCC": "[95% bootstrap interval], paired; p holm: p SRCC corrected over all rows",
+    "dSRCC": "[95% interval] and p by sign flips; p holm: p SRCC corrected over all rows",
 }
 
 

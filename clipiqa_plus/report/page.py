@@ -21,6 +21,7 @@ from clipiqa_plus.evaluation.rank_changes import RankChange, data_uris, largest_
 from clipiqa_plus.evaluation.results import (
     DIFFERENCES,
     INTERPOLATION,
+    PAIRS,
     RECORD,
     REPORT,
     RESULTS,
@@ -111,6 +112,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "sentences": summary(results, differences),
         "results": cells(results, verdicts(results, differences)),
         "differences": cells(differences, {}),
+        "pairs": _pairs(folder, results),
         "notes": [n for n in dict.fromkeys(notes) if n],
         "overview": placed(overview),
         "training": placed(_training(folder, list(dict.fromkeys(results["prompts"])))),
@@ -122,6 +124,14 @@ def _context(folder: Path) -> dict[str, Any]:
         "command": _command_line(record["command"]),
         "library": _library(),
     }
+
+
+def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any] | None:
+    """The table of all pairs; none for one or two sources, or an evaluation from before it."""
+    path = folder / f"{PAIRS}.json"
+    if results["prompts"].nunique() < 3 or not path.is_file():
+        return None
+    return cells(load_table(path), {})
 
 
 def _section(folder: Path, name: str, results: pd.DataFrame) -> dict[str, Any]:

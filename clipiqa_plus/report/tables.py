@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clipiqa_plus.evaluation.comparison import SIGNIFICANT
 from clipiqa_plus.evaluation.results import SHARED, printable
 from clipiqa_plus.report.picture_charts import number
-
-SIGNIFICANT = 0.05
 
 
 def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, str]]:

@@ -46,7 +46,7 @@ def test_correlations_equal_scipy() -> None:
 
 def test_tables_hold_what_the_statistics_say() -> None:
     scores = scored()
-    results, differences = compare_sources(scores, SOURCES, resamples=500)
+    results, differences, _ = compare_sources(scores, SOURCES, resamples=500)
     assert list(results.columns) == ["target", "prompts", *RESULTS]
     assert list(differences.columns) == ["target", "prompts", "against", *DIFFERENCES]
     x, y = scores[SOURCES].to_numpy().T, scores["mos"].to_numpy()
@@ -62,6 +62,26 @@ def test_tables_hold_what_the_statistics_say() -> None:
     assert (gain["dSRCC_low"], gain["dSRCC_high"], gain["p_SRCC"]) == (test.low, test.high, test.p)
     r = np.corrcoef([*x[:2], y])
     assert gain["p_williams"] == pytest.approx(williams(r[0, 2], r[1, 2], r[0, 1], 90)[1])
+
+
+def test_every_pair_of_three_sources_is_compared() -> None:
+    scores = scored(contents=None)
+    found = NOTHING.add("one", compare_sources(scores, SOURCES, resamples=200))
+    named = list(zip(found.pairs["prompts"], found.pairs["against"], strict=True))
+    assert named == [("a", "zero_shot"), ("b", "zero_shot"), ("b", "a")]
+    last = found.pairs.iloc[2]
+    alone = compare_sources(scores, ["a", "b"], resamples=200)
+    expected = alone.differences.iloc[0]
+    for column in ("dSRCC", "dSRCC_low", "p_SRCC", "dPLCC_high", "p_williams"):
+        assert last[column] == pytest.approx(expected[column])
+    np.testing.assert_array_equal(found.pairs["p_holm"], holm(found.pairs["p_SRCC"]))
+    assert alone.pairs.empty
+
+
+def test_a_verdict_is_one_word() -> None:
+    numbers = {"dSRCC": [0.1, -0.1, 0.1, 0.1, np.nan], "p_SRCC": [1e-4, 1e-4, 0.4, np.nan, np.nan]}
+    verdicts = adjust(pd.DataFrame(numbers))["verdict"]
+    assert verdicts.tolist() == ["better", "worse", "not told apart", "too few", "undefined"]
 
 
 def test_holm_is_over_all_data_sets() -> None:
@@ -87,26 +107,26 @@ def test_unknown_contents_are_said() -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_or_two_pictures_have_no_correlation(n: int) -> None:
-    results, differences = compare_sources(scored(n, None), SOURCES)
+    results, differences, _ = compare_sources(scored(n, None), SOURCES)
     assert results[["SRCC", "PLCC", "KRCC", "SRCC_low", "PLCC_high"]].isna().all(axis=None)
     assert differences[["dSRCC", "dSRCC_low", "p_SRCC", "p_williams"]].isna().all(axis=None)
     assert results["note"].str.startswith(("1 picture: no", "2 pictures: no")).all()
 
 
 def test_few_contents_are_said() -> None:
-    results, differences = compare_sources(scored(contents=4), SOURCES)
+    results, differences, _ = compare_sources(scored(contents=4), SOURCES)
     assert results["SRCC"].notna().all()
     assert results["SRCC_low"].isna().all()
     assert differences["p_SRCC"].isna().all()
     assert set(results["note"]) == {"4 contents: too few for an interval"}
-    rough, tested = compare_sources(scored(contents=8), SOURCES, resamples=200)
+    rough, tested, _ = compare_sources(scored(contents=8), SOURCES, resamples=200)
     assert set(rough["note"]) == {"8 contents: rough interval"}
     assert rough["SRCC_low"].notna().all()
     assert set(tested["note"]) == {"8 contents: approximate test"}
 
 
 def test_too_few_contents_to_be_significant_have_no_p_value() -> None:
-    results, differences = compare_sources(scored(contents=5), SOURCES, resamples=200)
+    results, differences, _ = compare_sources(scored(contents=5), SOURCES, resamples=200)
     assert results["SRCC_low"].notna().all()
     limited = ["dSRCC_low", "dSRCC_high", "p_SRCC", "dPLCC_low", "p_PLCC"]
     assert differences[limited].isna().all(axis=None)
@@ -119,7 +139,7 @@ def test_too_few_contents_to_be_significant_have_no_p_value() -> None:
 def test_constant_scores_are_said_and_the_others_stand() -> None:
     scores = scored()
     scores["a"] = 0.5
-    results, differences = compare_sources(scores, SOURCES, resamples=50)
+    results, differences, _ = compare_sources(scores, SOURCES, resamples=50)
     assert results["note"].tolist() == ["", "constant scores of a: no correlation", ""]
     assert results["SRCC"].isna().tolist() == [False, True, False]
     assert results["RMSE"].notna().all()

@@ -123,7 +123,7 @@ def test_command_line_prints_and_saves(
     per_picture = pd.read_parquet(out / "mine/scores.parquet")
     again = compare_sources(per_picture, ["zero_shot", name])
     pd.testing.assert_frame_equal(again.results, results.drop(columns="data"))
-    differences = load_table(out / "differences.json").drop(columns=["data", "p_holm"])
+    differences = load_table(out / "differences.json").drop(columns=["data", "p_holm", "verdict"])
     pd.testing.assert_frame_equal(again.differences, differences, check_dtype=False)
     record = json.loads((out / "evaluation.json").read_text())
     sources = record["data"]["mine"]["sources"]
@@ -223,7 +223,7 @@ def test_scores_within_contents_are_compared_within_them(clip: FrozenCLIP) -> No
     frame["one"] = frame["mos"] + offset
     frame["two"] = -frame["mos"] + offset
     frame["within_content"] = True
-    results, differences = compare_sources(frame, ["one", "two"])
+    results, differences, _ = compare_sources(frame, ["one", "two"])
     assert results["SRCC"].tolist() == pytest.approx([1, -1])
     assert results["note"].tolist() == ["median over 5 contents"] * 2
     assert differences["dSRCC"].tolist() == pytest.approx([-2])

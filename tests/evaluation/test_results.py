@@ -75,7 +75,7 @@ def test_terminal_shows_numbers_and_notes(width: int) -> None:
 
 def test_saved_tables_come_back(tmp_path) -> None:
     scores = scored(contents=4)
-    tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a"]))
+    tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a", "b"]))
     thumbnails = pd.DataFrame({"id": [0], "jpeg": [b"x"]})
     record, about = start_record([]), {"skipped": {"a.png": "not an image"}}
     way = pd.DataFrame({"source": ["a"], "id": [0], "score": [0.5]})
@@ -83,7 +83,7 @@ def test_saved_tables_come_back(tmp_path) -> None:
     assert json.loads((tmp_path / "evaluation.json").read_text())["data"] == {"mine": about}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/interpolation.parquet"), way)
     assert "NaN" not in (tmp_path / "results.json").read_text()
-    for name, table in zip(("results", "differences"), tables, strict=True):
+    for name, table in zip(("results", "differences", "pairs"), tables, strict=True):
         loaded = load_table(tmp_path / f"{name}.json")
         pd.testing.assert_frame_equal(loaded, table, check_dtype=False)
         read = pd.read_csv(tmp_path / f"{name}.csv")

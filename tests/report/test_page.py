@@ -206,8 +206,8 @@ def test_points_and_breakdown_are_those_of_the_scores(folder: Path, page: Page) 
     assert points["image"].tolist() == scores["image"].tolist()
     blur = scores[scores["distortion"] == "blur"]
     expected = f"{blur['a'].corr(blur['mos'], method='spearman'):.3f}"
-    assert page.tables[2][1][:2] == ["blur", "60"]
-    assert page.tables[2][1][3] == expected
+    assert page.tables[3][1][:2] == ["blur", "60"]
+    assert page.tables[3][1][3] == expected
 
 
 def test_nothing_is_fetched_and_names_are_only_text(page: Page) -> None:
