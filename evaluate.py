@@ -31,4 +31,4 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    run_entry(main, "the same command goes on; what is encoded is kept")
+    run_entry(main)

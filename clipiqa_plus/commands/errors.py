@@ -17,7 +17,7 @@ TRACEBACK = "CLIPIQA_TRACEBACK"
 """Environment variable: if it is set, such errors keep their traceback."""
 
 
-def run_entry(main: Callable[[], Any], resume: str = "") -> None:
+def run_entry(main: Callable[[], Any]) -> None:
     """Run the main function of an entry file and exit.
 
     The traceback of a mendable error is shown if :data:`TRACEBACK` is set; any other error keeps
@@ -25,7 +25,6 @@ def run_entry(main: Callable[[], Any], resume: str = "") -> None:
 
     Args:
         main: The function.
-        resume: How to go on after Ctrl-C.
     """
     try:
         main()
@@ -36,13 +35,19 @@ def run_entry(main: Callable[[], Any], resume: str = "") -> None:
         print(f"\n{name}: {error}\n({TRACEBACK}=1 shows where.)", file=sys.stderr)
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as stop:
-        if not interrupted(stop):
+        line = interrupted(stop)
+        if line is None:
             raise
-        how = f": {resume}" if resume else ""
-        print(f"\n{Path(sys.argv[0]).name}: interrupted{how}", file=sys.stderr)
+        print(f"\n{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
-def interrupted(stop: KeyboardInterrupt | SystemExit) -> bool:
-    """Whether Ctrl-C ended the program: Lightning makes an exit of its own from it."""
-    return isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+def interrupted(stop: KeyboardInterrupt | SystemExit) -> str | None:
+    """Return the line on an end by Ctrl-C, with the exception's notes on how to go on.
+
+    Lightning makes an exit of its own from Ctrl-C; of any other exit there is no line.
+    """
+    ctrl_c = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
+    if not isinstance(ctrl_c, KeyboardInterrupt):
+        return None
+    return "; ".join(["interrupted", *getattr(ctrl_c, "__notes__", [])])

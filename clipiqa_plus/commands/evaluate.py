@@ -77,7 +77,7 @@ def evaluate(
     from clipiqa_plus.evaluation.coverage import coverage_lines
     from clipiqa_plus.evaluation.terminal import render
     from clipiqa_plus.features import FeatureCache
-    from clipiqa_plus.report.loggers import log_evaluation
+    from clipiqa_plus.report.loggers import log_evaluation, require_loggers
     from clipiqa_plus.report.page import write_report
     from clipiqa_plus.report.tables import closing
     from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
@@ -86,6 +86,7 @@ def evaluate(
     folder, console = Path(out), Console()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tables, record, named = NOTHING, results.start_record(command), naming.name_sources(prompts)
+    require_loggers(wandb, tensorboard)
     with results.claimed(folder):
         paths, absent = expand(data, root)
         learn = read_recipe(train) if train else None

@@ -51,9 +51,10 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"clipiqa: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, SystemExit) as stop:
-        if not interrupted(stop):
+        line = interrupted(stop)
+        if line is None:
             raise
-        print("\nclipiqa: interrupted", file=sys.stderr)
+        print(f"\nclipiqa: {line}", file=sys.stderr)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from clipiqa_plus.evaluation.comparison import compare
 from clipiqa_plus.evaluation.evaluation import score
 from clipiqa_plus.evaluation.naming import LEARNED
+from clipiqa_plus.evaluation.seen_pictures import seen_note
 from clipiqa_plus.evaluation.terminal import FittedTable
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.inference.probes import Source
@@ -51,7 +53,8 @@ def repeated(
 
     Returns:
         One row per split, target and source, with the numbers of
-        :data:`~clipiqa_plus.evaluation.comparison.COLUMNS`.
+        :data:`~clipiqa_plus.evaluation.comparison.COLUMNS`, ``skipped`` and ``note``: how many of
+        the pictures a source was trained on. Such sources are warned of.
 
     Raises:
         ValueError: If there are fewer than 2 repeats, or nothing to test.
@@ -70,11 +73,20 @@ def repeated(
         if train is not None:
             compared[LEARNED] = _learn(find_recipe(train), recipe, place | split, out / run)
         found = compare(score(compared, data, "test", device, cache), compared)
+        notes = {name: seen_note(source, data, "test") for name, source in sources.items()}
+        found["note"] = found["prompts"].map(notes).fillna("")
         found.insert(0, "repeat", repeat)
         found.insert(1, "split", kind)
         found["skipped"] = len(data.skipped("test"))
         tables.append(found)
     results = pd.concat(tables, ignore_index=True)
+    for name, group in results[results["note"] != ""].groupby("prompts", sort=False):
+        splits, first = group["repeat"].nunique(), group["note"].iloc[0]
+        warnings.warn(
+            f"in {splits} of {repeats} splits {name} is tested on pictures of its training: "
+            f"in the first of them {first}",
+            stacklevel=2,
+        )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "repeats.csv", results.to_csv(index=False))
     write_text(out / "over_repeats.csv", over_repeats(results).to_csv(index=False))

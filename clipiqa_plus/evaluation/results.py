@@ -164,7 +164,11 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.release()  # the with block holds it on its own
         for left in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
             left.unlink()
-        yield
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            stop.add_note("the same command goes on; what is encoded is kept")
+            raise
 
 
 def save(

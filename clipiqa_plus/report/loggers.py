@@ -31,7 +31,7 @@ from clipiqa_plus.evaluation.results import (
 )
 from clipiqa_plus.prompts.files import find_prompts
 from clipiqa_plus.report.picture_charts import POINTS, picture_charts, picture_table, records, shown
-from clipiqa_plus.training.tracking import prompt_artifact, start_wandb
+from clipiqa_plus.training.tracking import prompt_artifact, require_wandb, start_wandb
 
 RANK_CHANGE_COLUMNS = (
     "picture",
@@ -81,6 +81,23 @@ def log_evaluation(
         log_tensorboard(Path(folder), tensorboard)
 
 
+def require_loggers(wandb_project: str | None, tensorboard: str | None) -> None:
+    """Check, before an evaluation, that it can be logged.
+
+    Args:
+        wandb_project: Project at Weights & Biases.
+        tensorboard: Folder of TensorBoard's event files.
+
+    Raises:
+        ImportError: If TensorBoard is asked for and not installed.
+        ValueError: If Weights & Biases has no key.
+    """
+    if wandb_project:
+        require_wandb()
+    if tensorboard:
+        _summary_writer()
+
+
 def log_wandb(folder: Path, project: str, page: str | Path | None = None) -> None:
     """Log a saved evaluation as a run of a project at Weights & Biases.
 
@@ -128,14 +145,8 @@ def log_tensorboard(folder: Path, logs: str) -> None:
     Raises:
         ImportError: If TensorBoard is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(
-            "--tensorboard needs tensorboard: pip install '.[tensorboard]'"
-        ) from error
     tables = _tables(folder)
-    with SummaryWriter(logs) as writer:
+    with _summary_writer()(logs) as writer:
         for name, table in tables.items():
             writer.add_text(name, markdown(table))
         for name, value in _scalars(folder).items():
@@ -154,6 +165,16 @@ def log_tensorboard(folder: Path, logs: str) -> None:
             if moved:
                 rows = pd.DataFrame([row for row, _ in moved])
                 writer.add_text(f"{group.name}/moved", markdown(rows))
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "--tensorboard needs tensorboard: pip install '.[tensorboard]'"
+        ) from error
+    return SummaryWriter
 
 
 def _scalars(folder: Path) -> dict[str, float]:

@@ -127,12 +127,17 @@ class RunRecord(Callback):
             return
         cut = f"training cut short after {trainer.global_step:,} steps"
         if (self.folder / ASIDE).is_dir():
-            rank_zero_info(f"{cut}, before its first checkpoint: the old run stays")
-            return
-        path = self._write_prompts(trainer, pl_module)
-        resumable = (self.folder / LAST_CHECKPOINT).is_file()
-        resume = f"go on with --run {self.folder} --ckpt_path last" if resumable else "start anew"
-        rank_zero_info(f"{cut}; prompts so far: {path}; {resume}")
+            said = f"{cut}, before its first checkpoint: the old run stays"
+        else:
+            path = self._write_prompts(trainer, pl_module)
+            resumable = (self.folder / LAST_CHECKPOINT).is_file()
+            resume = f"--run {self.folder} --ckpt_path last"
+            resume = f"go on with {resume}" if resumable else "start anew"
+            said = f"{cut}; prompts so far: {path}; {resume}"
+        if isinstance(exception, KeyboardInterrupt):
+            exception.add_note(said)  # part of the one line that Ctrl-C ends with
+        else:
+            rank_zero_info(said)
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,19 @@ def start_wandb(start: Any) -> Any:
             f"Weights & Biases: {error} Or set WANDB_API_KEY, or WANDB_MODE=offline to log to the "
             "disk, or leave --wandb out"
         ) from error
+
+
+def require_wandb() -> None:
+    """Check, before hours of work, that Weights & Biases will start.
+
+    Raises:
+        ValueError: If there is no key.
+    """
+    import wandb
+
+    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
+    if mode in ("online", "shared"):
+        start_wandb(wandb.login)
 
 
 def prompt_artifact(path: Path, metadata: dict[str, Any]) -> wandb.Artifact:

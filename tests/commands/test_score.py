@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import clipiqa_plus as ciq
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.sources import PAIRS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_score_and_its_errors(
@@ -62,6 +66,26 @@ def test_what_is_nearly_right_is_named(
     assert "Did you mean clipiqa-attributes?" in capsys.readouterr().err
     assert main(["score", path.replace("photo", "foto"), "--backbone", "demo"]) == 1
     assert f"Did you mean {path}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["torch", "torch.nn", "clipiqa_plus.inference.scorer", "PIL"])
+def test_ctrl_c_while_libraries_load_is_one_line(module: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from clipiqa_plus.commands.main import main\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            sys.meta_path.remove(self)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        f"assert {module!r} not in sys.modules\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.exit(main(['score', 'README.md']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.split() == ["clipiqa:", "interrupted"]
+    assert not done.stdout
 
 
 @pytest.mark.parametrize("to_file", [False, True])

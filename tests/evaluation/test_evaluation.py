@@ -301,6 +301,28 @@ def test_names_of_data_sets_are_text_in_every_output(
     assert skipped["image"].tolist() == [f"./{names[3]}"]
 
 
+def test_html_in_the_metadata_of_prompts_is_text_in_the_page(
+    recipe: Path, table: Path, weights: Path
+) -> None:
+    clip = FrozenCLIP.from_name(str(weights))
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    prompts = ContextPrompts(clip, pairs=[(evil, "Bad photo.")])
+    prompts.steps += 1
+    facts = {"recipe": evil, "dataset": evil, "licence": evil, "metrics": {evil: 0.5}}
+    path = table.parent / "run" / "prompts.safetensors"
+    save_prompts(path, prompts, clip, reduction="mean", **facts)
+    (path.parent / "run.json").write_text(json.dumps({"recipe": evil}))
+    out = table.parent / "out"
+    command = ["--prompts", "zero_shot", str(path), "--data", str(recipe)]
+    evaluate.main([*command, "--backbone", str(weights), "--out", str(out), "--device", "cpu"])
+    (about,) = json.loads((out / "evaluation.json").read_text())["data"].values()
+    assert about["sources"]["run"]["pairs"][0][0] == evil
+    page = (out / "report.html").read_text()
+    assert "alert(1)" in page  # as text
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+
+
 def test_two_evaluations_do_not_share_a_folder(recipe: Path, tmp_path: Path) -> None:
     refused = pytest.raises(FileExistsError, match=r"another evaluation is writing here.*--out")
     with claimed(tmp_path / "out"), refused:

@@ -60,15 +60,16 @@ def test_each_split_is_learned_and_tested_on_its_own_parts(
     assert set(results["split"]) == {"content"}
     splits = [(tmp_path / f"out/repeat-{r}/split.json").read_text() for r in range(3)]
     assert len(set(splits)) == 3
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out/repeats.csv"), results)
+    saved = pd.read_csv(tmp_path / "out/repeats.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(saved, results)
     for repeat in range(3):
         data = data_of(read_recipe(recipe), recipe, split="content", repeat=repeat)
         data.setup()
-        saved = data_of(
+        learned = data_of(
             read_recipe(recipe), recipe, split=str(tmp_path / f"out/repeat-{repeat}/split.json")
         )
-        saved.setup()
-        assert data.rows("test").tolist() == saved.rows("test").tolist()
+        learned.setup()
+        assert data.rows("test").tolist() == learned.rows("test").tolist()
 
 
 def test_numbers_over_splits_by_hand() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipiqa_plus.evaluation.rank_changes import largest_rank_changes
 from clipiqa_plus.evaluation.results import load_table
-from clipiqa_plus.report.loggers import log_evaluation
+from clipiqa_plus.report.loggers import log_evaluation, require_loggers
 from tests.report.test_page import evaluation, pictures
 from tests.support.wandb_files import wandb_artifacts, wandb_records
 
@@ -132,6 +132,8 @@ def test_missing_tensorboard_is_named(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install '\.\[tensorboard\]'"):
         log_evaluation(folder, tensorboard="logs")
+    with pytest.raises(ImportError, match=r"pip install '\.\[tensorboard\]'"):
+        require_loggers(None, "logs")
 
 
 def test_nothing_is_logged_unasked(folder: Path) -> None:

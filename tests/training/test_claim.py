@@ -14,6 +14,7 @@ import yaml
 from filelock import FileLock
 
 import train
+from clipiqa_plus.commands.errors import interrupted
 from clipiqa_plus.prompts.files import read_prompts
 from clipiqa_plus.training.claim import ASIDE, RunClaim
 from tests.prompts.test_checkpoints import Evil
@@ -156,21 +157,22 @@ def test_best_prompts_stand_beside_the_last(recipe: Path) -> None:
 
 
 def test_an_interrupted_training_leaves_its_prompts(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(self: object) -> None:
         if self.trainer.current_epoch == 2:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
 
     monkeypatch.setattr("clipiqa_plus.module.CLIPIQAPlus.on_train_epoch_start", interrupt)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stop:
         run(recipe)
     folder = recipe.parent / "run"
     tensors, facts = read_prompts(folder / "prompts.safetensors")
     assert facts["steps"] == 6
     assert torch.equal(tensors["ctx"], read_prompts(folder / "checkpoints/last.ckpt")[0]["ctx"])
     said = f"training cut short after 6 steps; prompts so far: {folder / 'prompts.safetensors'}"
-    assert f"{said}; go on with --run {folder} --ckpt_path last" in caplog.text
+    line = f"interrupted; {said}; go on with --run {folder} --ckpt_path last"
+    assert interrupted(stop.value) == line
 
 
 def test_a_finished_cosine_is_not_laid_out_anew(recipe: Path) -> None:
