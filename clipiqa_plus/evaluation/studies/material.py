@@ -1,12 +1,233 @@
-"""What a study works on: a recipe's data and the features of its plain pictures."""
+"""What a study works on: a recipe's data and the features of its plain pictures, fits and rows."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.inference.bulk.lines import LineFile, csv_line
+from clipiqa_plus.metrics.functional import srcc
+from clipiqa_plus.prompts.config import PromptConfig, prompt_source
+from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+from clipiqa_plus.scoring import pair_probability
+from clipiqa_plus.training.recipes import data_of, read_recipe
+from clipiqa_plus.training.run_folder import write_json
+
+
+@dataclass(frozen=True)
+class Material:
+    """Backbone, prompts and rated pictures of a recipe.
+
+    Attributes:
+        clip: The backbone.
+        config: The recipe's prompts.
+        data: The recipe's data, set up.
+        loss: Name of the recipe's loss.
+        mean: Whether the pairs are averaged into one score.
+        features: Unit features of the pictures, float32 [R, D]: train, val and test part.
+        mos: Their normalised MOS, float32 [R, T].
+        train: Rows of ``features`` that train.
+        val: Rows that validate.
+        test: Rows that test.
+        contents: Number of each row's content, or of the picture itself where none are known, [R].
+    """
+
+    clip: FrozenCLIP
+    config: PromptConfig
+    data: IQADataModule
+    loss: str
+    mean: bool
+    features: Tensor
+    mos: Tensor
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    contents: np.ndarray
+
+    @property
+    def rated(self) -> Tensor:
+        """Rows that may be learned from: those that train and those that validate."""
+        return torch.cat([self.train, self.val])
+
+    def prompts(self, **changes: Any) -> ContextPrompts:
+        """Return the recipe's prompts, or others.
+
+        Args:
+            changes: Fields of the prompts' configuration to change.
+
+        Raises:
+            ValueError: If the configuration does not fit the backbone, or is zero-shot.
+        """
+        config = PromptConfig(**{**vars(self.config), **changes})
+        source = prompt_source(config, self.clip)
+        if not isinstance(source, ContextPrompts) or source.members is not None:
+            raise ValueError("a study learns single contexts: set prompts.mode to learned")
+        return source.to(self.clip.device)
+
+    def score(self, text: Tensor, rows: Tensor) -> Tensor:
+        """Score rows by text features [P, 2, D]: float32 [N, T]."""
+        scores = pair_probability(self.features[rows], text, self.clip.logit_scale)
+        return scores.mean(dim=1, keepdim=True) if self.mean else scores
+
+    def srcc(self, scores: Tensor, rows: Tensor) -> float:
+        """SRCC of scores [N, T] of rows with their MOS, the mean over targets."""
+        columns = zip(scores.T, self.mos[rows].T, strict=True)
+        return float(torch.stack([srcc(ours, theirs) for ours, theirs in columns]).mean())
+
+    def zero_shot(self) -> float:
+        """SRCC of the fixed words on the test rows."""
+        with torch.no_grad():
+            text = ZeroShotPrompts(self.config.pairs).to(self.clip.device)(self.clip)
+        return self.srcc(self.score(text, self.test), self.test)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the results depend on: JSON values."""
+        return {
+            **self.clip.describe(),
+            "dataset": self.data.title or self.data.name,
+            "split_sha256": self.data.split.digest,
+            "prompts": vars(self.config),
+            "loss": self.loss,
+        }
+
+
+def load_material(
+    recipe: str,
+    backbone: str | None = None,
+    dir: str | None = None,
+    device: str | None = None,
+    fewest: int = 3,
+) -> Material:
+    """Read a recipe, check that its data serve, and encode what is not cached.
+
+    Args:
+        recipe: Recipe, or the short name of a benchmark.
+        backbone: Name or weights file; None takes the recipe's, or RN50.
+        dir: Folder of the features.
+        device: Where to compute; None takes the GPU if there is one.
+        fewest: Rated pictures that the training part must have.
+
+    Raises:
+        ValueError: If the data do not serve, see :func:`check_ratings`; or there is no validation
+            or test part.
+    """
+    content = read_recipe(recipe)
+    data = data_of(content, recipe)
+    data.setup()
+    check_ratings(data, fewest)
+    parts = ["train", "val", "test"]
+    for part in parts:
+        if not len(data.rows(part)):
+            raise ValueError(
+                f"{data.label}: the {data.split_kind} split has no {part} part, which a study "
+                "needs; give a split that has one, as --data.fractions or a column split does"
+            )
+    model = content.get("model") or {}
+    clip, features = plain_features(content, data, parts, backbone, dir, device)
+    rows = np.concatenate([data.rows(part) for part in parts])
+    sizes = [len(data.rows(part)) for part in parts]
+    places = torch.arange(len(rows)).split(sizes)
+    table = data.annotations
+    names = table["content"] if "content" in table else table["image"]
+    return Material(
+        clip,
+        PromptConfig(**(model.get("prompts") or {})),
+        data,
+        model.get("loss", "mse"),
+        model.get("reduction", "mean") != "none",
+        torch.cat([features[part] for part in parts]),
+        data.mos[rows].to(clip.device),
+        *(places[0], places[1], places[2]),
+        pd.factorize(names.astype(str).str.casefold())[0][rows],
+    )
+
+
+def hold_out(rows: Tensor, contents: np.ndarray, share: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Split rows, whole contents together.
+
+    Args:
+        rows: Rows in random order, int64 [N].
+        contents: Content of every row of the material.
+        share: Of the rows to hold out; at least one content is, and one stays.
+
+    Returns:
+        The rows that stay and those held out.
+    """
+    of_row = contents[rows.numpy()]
+    order = list(dict.fromkeys(of_row.tolist()))
+    sizes = np.array([(of_row == content).sum() for content in order]).cumsum()
+    last = int(np.searchsorted(sizes, (1 - share) * len(rows), side="right"))
+    stays = torch.from_numpy(np.isin(of_row, order[: min(max(last, 1), max(len(order) - 1, 1))]))
+    return rows[stays], rows[~stays]
+
+
+class StudyRows:
+    """Rows of a study on disk, added one by one, so that a stopped study goes on.
+
+    Args:
+        folder: Folder of the study.
+        columns: Columns of a row; ``keys`` of them name it.
+        keys: Number of columns that name a row.
+        settings: What the rows depend on, JSON values.
+        overwrite: Begin anew.
+
+    Raises:
+        ValueError: If the folder holds a study of other settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        columns: list[str],
+        keys: int,
+        settings: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, facts = folder / "rows.csv", folder / "study.json"
+        self.columns, self.keys = columns, keys
+        mine = json.loads(json.dumps(settings))
+        if overwrite:
+            self.path.unlink(missing_ok=True)
+        elif self.path.is_file() and (not facts.is_file() or json.loads(facts.read_text()) != mine):
+            raise ValueError(
+                f"{folder}: holds a study of other settings, see {facts}; give another --out, or "
+                "--overwrite"
+            )
+        write_json(facts, mine)
+        self._file = LineFile(self.path, csv_line(columns))
+        rows = self.table() if self.path.is_file() else pd.DataFrame(columns=columns)
+        self.done = set(map(tuple, rows.iloc[:, :keys].astype(str).to_numpy().tolist()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.__exit__()
+
+    def has(self, *key: object) -> bool:
+        """Whether the row of a key is there."""
+        return tuple(map(str, key)) in self.done
+
+    def add(self, *row: object) -> None:
+        """Add a row."""
+        self._file.append(csv_line(row))
+        self.done.add(tuple(map(str, row[: self.keys])))
+
+    def table(self) -> pd.DataFrame:
+        """Return all rows."""
+        return pd.read_csv(self.path)
 
 
 def check_ratings(data: IQADataModule, fewest: int = 3) -> None:
@@ -33,13 +254,13 @@ def check_ratings(data: IQADataModule, fewest: int = 3) -> None:
 
 
 def plain_features(
-    recipe: dict[str, object],
+    recipe: Mapping[str, Any],
     data: IQADataModule,
     parts: list[str],
     backbone: str | None = None,
     dir: str | None = None,
     device: str | None = None,
-) -> tuple[FrozenCLIP, dict[str, torch.Tensor]]:
+) -> tuple[FrozenCLIP, dict[str, Tensor]]:
     """Return the backbone of a recipe and the features of the plain pictures of its data.
 
     Args:
@@ -54,14 +275,11 @@ def plain_features(
         The backbone, and by part features float32 [N, D] in the order of its rows.
     """
     model = recipe.get("model") or {}
-    assert isinstance(model, dict)
     fixed = {key: model[key] for key in ("pos_embedding", "precision") if key in model}
     name = backbone or model.get("backbone", "RN50")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     clip = FrozenCLIP.from_name(name, **fixed).to(device)
     data.train_views = data.eval_views
-    cache = recipe.get("features") or {}
-    assert isinstance(cache, dict)
-    cache = FeatureCache(**{**cache, **({"dir": dir} if dir else {})})
+    cache = FeatureCache(**{**(recipe.get("features") or {}), **({"dir": dir} if dir else {})})
     tables = cache.tables(clip, data, parts)
     return clip, {part: tables[part].features.float() for part in parts}

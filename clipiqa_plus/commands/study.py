@@ -1,0 +1,114 @@
+"""``clipiqa study``: questions that are answered by trying, on cached features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+app = App("study", help="How many ratings, which prompts, which seed: answered by trying.")
+
+
+@app.command
+def labels(
+    *,
+    config: str,
+    out: str = "runs/study_labels",
+    sizes: int = 8,
+    draws: int = 10,
+    most: int | None = None,
+    backbone: str | None = None,
+    dir: str | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Measure SRCC against the number of ratings, for prompts, probe and zero-shot.
+
+    Args:
+        config: Recipe with a data section, or the short name of a benchmark.
+        out: Folder for table and page. An interrupted study goes on.
+        sizes: Numbers of ratings between 25 and all.
+        draws: Random draws of each number.
+        most: The largest number of ratings (default: all of the training and validation part).
+        backbone: Name or weights file (default: the recipe's).
+        dir: Folder of the features (default: as in training).
+        device: Such as cpu or cuda (default: the GPU if there is one).
+        overwrite: Begin anew.
+    """
+    from clipiqa_plus.evaluation.studies import labels as study
+    from clipiqa_plus.evaluation.studies.material import StudyRows, load_material
+    from clipiqa_plus.report.study_page import curves
+
+    if draws < 2:
+        raise ValueError(f"{draws} draws; an interval takes 2 at least")
+    material = load_material(config, backbone, dir, device)
+    counts = study.rating_counts(material, sizes, most)
+    settings = {"study": "labels", "counts": counts, **material.facts()}
+    with StudyRows(Path(out), study.COLUMNS, 3, settings, overwrite) as rows:
+        study.study_labels(material, counts, draws, rows)
+        table = study.over_draws(rows.table())
+    chart = curves(table, "ratings", "SRCC", "source", log=True)
+    note = (
+        f"SRCC on the {len(material.test):,} pictures of the test part of "
+        f"{material.data.title or material.data.name}; mean over draws and its 95% interval."
+    )
+    _finish(Path(out), "How many ratings are needed", study.sentence(table), table, chart, note)
+
+
+@app.command
+def seeds(
+    *,
+    config: str,
+    out: str = "runs/study_seeds",
+    count: int = 10,
+    bags: bool = False,
+    backbone: str | None = None,
+    dir: str | None = None,
+    device: str | None = None,
+) -> None:
+    """Measure the spread of SRCC over seeds, and what an ensemble of them gains.
+
+    Args:
+        config: Recipe with a data section, or the short name of a benchmark.
+        out: Folder for table, page and ensemble.safetensors.
+        count: Number of seeds.
+        bags: Train each on a bootstrap bag of the training part.
+        backbone: Name or weights file (default: the recipe's).
+        dir: Folder of the features (default: as in training).
+        device: Such as cpu or cuda (default: the GPU if there is one).
+    """
+    from clipiqa_plus.evaluation.studies import seeds as study
+    from clipiqa_plus.evaluation.studies.material import load_material
+    from clipiqa_plus.report.study_page import curves
+
+    material = load_material(config, backbone, dir, device)
+    table, fitted = study.study_seeds(material, count, bags)
+    file = study.save_ensemble(Path(out) / "ensemble.safetensors", material, fitted)
+    long = table.melt("seeds", ["SRCC", "ensemble"], "what", "value")
+    long["what"] = long["what"].replace({"SRCC": "that seed alone", "ensemble": "first seeds"})
+    chart = curves(long.rename(columns={"value": "SRCC"}), "seeds", "SRCC", "what")
+    note = (
+        f"SRCC on the {len(material.test):,} pictures of the test part: of each seed alone, and of "
+        f"the mean score of all seeds up to it. The ensemble of all: {file}"
+    )
+    _finish(Path(out), "What the seed decides", study.sentence(table), table, chart, note)
+
+
+def _finish(
+    folder: Path, title: str, sentence: str, table: object, chart: object, note: str
+) -> None:
+    """Write table and page, print the table and three closing lines."""
+    import pandas as pd
+    from rich.console import Console
+
+    from clipiqa_plus.evaluation.results import printable
+    from clipiqa_plus.evaluation.terminal import FittedTable
+    from clipiqa_plus.report.study_page import write_study
+    from clipiqa_plus.training.run_folder import write_text
+
+    assert isinstance(table, pd.DataFrame)
+    assert isinstance(chart, dict)
+    write_text(folder / "table.csv", table.to_csv(index=False))
+    page = write_study(folder / "report.html", title, sentence, table, chart, note)
+    Console().print(FittedTable(printable(table), title, [note]))
+    print(f"result: {sentence}\nfiles: {folder}, page: {page}")

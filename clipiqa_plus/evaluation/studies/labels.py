@@ -1,0 +1,138 @@
+"""How many ratings are needed: SRCC on the test part against the number of ratings learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out
+from clipiqa_plus.features.probes import fit_ridge
+from clipiqa_plus.training.fits import Fit, fit_contexts
+
+FEWEST = 25
+"""Smallest number of ratings."""
+GAIN = 0.005
+"""A difference in SRCC below this is not worth more ratings."""
+PROMPTS, PROBE, ZERO_SHOT = "prompts", "probe", "zero_shot"
+COLUMNS = ["source", "ratings", "draw", "SRCC"]
+
+
+def rating_counts(material: Material, sizes: int, most: int | None = None) -> list[int]:
+    """Return numbers of ratings from 25 to all, each the same factor above the last.
+
+    Args:
+        material: The material.
+        sizes: How many numbers.
+        most: The largest; None takes all ratings of the training and validation part.
+
+    Raises:
+        ValueError: If there are fewer ratings than that, or fewer than 25.
+    """
+    there = len(material.rated)
+    if max(FEWEST, most or FEWEST) > there:
+        raise ValueError(
+            f"{material.data.label}: {there} ratings in the training and validation part, fewer "
+            f"than {max(FEWEST, most or FEWEST)}; ask for fewer, or add ratings"
+        )
+    if sizes < 2:
+        raise ValueError(f"{sizes} sizes; give 2 at least")
+    spread = np.geomspace(FEWEST, most or there, sizes).round().astype(int)
+    return sorted(set(spread.tolist()))
+
+
+def study_labels(material: Material, counts: Sequence[int], draws: int, rows: StudyRows) -> None:
+    """Learn prompts and probes from draws of ratings, and add their SRCC on the test part.
+
+    A draw's smaller sets are parts of its larger ones. Of the ratings of a prompt fit a fifth, in
+    whole contents, chooses the state that is kept; a ridge probe takes all.
+
+    Args:
+        material: The material.
+        counts: Numbers of ratings.
+        draws: Draws of each.
+        rows: Gets the rows, see :data:`COLUMNS`.
+    """
+    orders = []
+    for draw in range(draws):
+        order = torch.randperm(len(material.rated), generator=torch.Generator().manual_seed(draw))
+        orders.append(material.rated[order])
+    if not rows.has(ZERO_SHOT, 0, 0):
+        rows.add(ZERO_SHOT, 0, 0, material.zero_shot())
+    wanted = [(count, draw) for count in counts for draw in range(draws)]
+    for count, draw in wanted:
+        if not rows.has(PROBE, count, draw):
+            chosen = orders[draw][:count]
+            probe, _ = fit_ridge(material.features[chosen], material.mos[chosen])
+            scores = probe(material.features[material.test])
+            rows.add(PROBE, count, draw, material.srcc(scores, material.test))
+    left = [(count, draw) for count, draw in wanted if not rows.has(PROMPTS, count, draw)]
+    fits = []
+    for count, draw in left:
+        train, val = hold_out(orders[draw][:count], material.contents)
+        fits.append(Fit(material.prompts(seed=draw).ctx.detach(), train, val))
+    learned = fit_contexts(
+        material.prompts(),
+        material.clip,
+        material.features,
+        material.mos,
+        fits,
+        loss=material.loss,
+        mean=material.mean,
+    )
+    for number, fitted in learned:
+        scores = material.score(fitted.text, material.test)
+        rows.add(PROMPTS, *left[number], material.srcc(scores, material.test))
+
+
+def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the draws of each source and number of ratings.
+
+    Returns:
+        ``source``, ``ratings``, ``SRCC`` (mean), ``SRCC_low`` and ``SRCC_high`` (its 95% interval
+        by Student's t, over draws), ``std`` and ``draws``; zero-shot at every number.
+    """
+    counts = sorted(rows.loc[rows["source"] != ZERO_SHOT, "ratings"].unique())
+    fixed = rows[rows["source"] == ZERO_SHOT]
+    spread = pd.concat([fixed.assign(ratings=count) for count in counts])
+    table = []
+    for (source, count), part in pd.concat([spread, rows[rows["source"] != ZERO_SHOT]]).groupby(
+        ["source", "ratings"]
+    ):
+        values = part["SRCC"].fillna(0.0)  # a constant score ranks nothing
+        mean, n = float(values.mean()), len(values)
+        half = float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else float("nan")
+        table.append((source, count, mean, mean - half, mean + half, values.std(), n))
+    columns = ["source", "ratings", "SRCC", "SRCC_low", "SRCC_high", "std", "draws"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """Say from how many ratings on more of them gain little.
+
+    Args:
+        table: See :func:`over_draws`.
+    """
+    said = []
+    for source in (PROMPTS, PROBE):
+        part = table[table["source"] == source].sort_values("ratings").reset_index(drop=True)
+        most, best = part["ratings"].iloc[-1], part["SRCC"].iloc[-1]
+        # Every larger number must gain less too: a lucky dip is no end of the curve.
+        above = [
+            part["SRCC"].iloc[at + 1 :].max() - part["SRCC"].iloc[at] for at in part.index[:-1]
+        ]
+        enough = next((at for at, gain in enumerate(above) if gain < GAIN), None)
+        if enough is None:
+            said.append(f"{source} still gain {GAIN} or more at {most:,} (SRCC {best:.3f})")
+        else:
+            count, there = part["ratings"].iloc[enough], part["SRCC"].iloc[enough]
+            said.append(
+                f"with {source}, more than {count:,} ratings gain less than {GAIN} "
+                f"(SRCC {there:.3f}, {best:.3f} from {most:,})"
+            )
+    fixed = table.loc[table["source"] == ZERO_SHOT, "SRCC"].iloc[0]
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}; zero-shot has {fixed:.3f}."

@@ -1,0 +1,80 @@
+"""What the seed decides: the spread of SRCC over seeds, and what an ensemble of them gains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from clipiqa_plus.evaluation.studies.material import Material
+from clipiqa_plus.metrics.conformal import interval_facts
+from clipiqa_plus.prompts.files import save_prompts
+from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
+from clipiqa_plus.training.run_folder import data_facts
+
+
+def study_seeds(
+    material: Material, seeds: int, bags: bool = False
+) -> tuple[pd.DataFrame, list[Fitted]]:
+    """Fit the training part from several seeds.
+
+    Args:
+        material: The material.
+        seeds: How many.
+        bags: Train each on a bootstrap bag of the training part.
+
+    Returns:
+        A row for each number of seeds: ``seeds``, ``SRCC`` of that seed alone and ``ensemble``,
+        that of the mean score of the first ones; and the fits in order.
+
+    Raises:
+        ValueError: If there are fewer than 2 seeds.
+    """
+    if seeds < 2:
+        raise ValueError(f"{seeds} seeds; a spread takes 2 at least")
+    fits = []
+    for seed in range(seeds):
+        rows = material.train
+        if bags:
+            drawn = torch.Generator().manual_seed(seed)
+            rows = rows[torch.randint(len(rows), (len(rows),), generator=drawn)]
+        fits.append(Fit(material.prompts(seed=seed).ctx.detach(), rows, material.val))
+    how = {"loss": material.loss, "mean": material.mean}
+    data = (material.prompts(), material.clip, material.features, material.mos)
+    found = dict(fit_contexts(*data, fits, **how))  # type: ignore[arg-type]
+    fitted = [found[seed] for seed in range(seeds)]
+    scores = torch.stack([material.score(fit.text, material.test) for fit in fitted])  # [M, N, T]
+    rows_of_table = []
+    for seed in range(seeds):
+        together = scores[: seed + 1].mean(dim=0)
+        alone = material.srcc(scores[seed], material.test)
+        rows_of_table.append((seed + 1, alone, material.srcc(together, material.test)))
+    return pd.DataFrame(rows_of_table, columns=["seeds", "SRCC", "ensemble"]), fitted
+
+
+def save_ensemble(path: Path, material: Material, fitted: list[Fitted]) -> Path:
+    """Write all contexts into one prompt file, with intervals from the validation part."""
+    prompts = fitted[0].prompts(material.prompts())
+    prompts.set_members(torch.stack([fit.ctx for fit in fitted]))
+    each = [material.score(fit.text, material.val) for fit in fitted]
+    scores, mos = torch.stack(each).mean(dim=0).cpu(), material.mos[material.val].cpu()
+    data = material.data
+    return save_prompts(
+        path,
+        prompts,
+        material.clip,
+        reduction="mean" if material.mean else "none",
+        intervals=interval_facts(scores, mos, data.mos_range, data.higher_is_better),
+        **data_facts(data),
+    )
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """Say how far seeds differ and what their ensemble gains."""
+    mean, std = table["SRCC"].mean(), table["SRCC"].std()
+    last = table["ensemble"].iloc[-1]
+    return (
+        f"Over {len(table)} seeds SRCC is {mean:.3f} with a standard deviation of {std:.4f}; the "
+        f"ensemble of all has {last:.3f}, {last - mean:+.4f} to the average seed."
+    )

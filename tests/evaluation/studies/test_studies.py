@@ -1,0 +1,143 @@
+"""Studies on features with a planted target: what they find is known beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+
+from clipiqa_plus.commands.main import main
+from clipiqa_plus.evaluation.studies import labels, seeds
+from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out, load_material
+from clipiqa_plus.inference.scorer import load
+from clipiqa_plus.prompts.config import PromptConfig
+from tests.conftest import small_clip
+from tests.support.feature_data import Few, draw
+
+SIZES = (40, 20, 60)
+
+
+@pytest.fixture
+def material(tmp_path: Path) -> Material:
+    """Unit features of 120 pictures whose MOS a line gives, and a little noise."""
+    names = [f"{i}.png" for i in range(10)]
+    for index, name in enumerate(names):
+        draw(tmp_path / name, index)
+    generator = torch.Generator().manual_seed(0)
+    clip = small_clip()
+    features = F.normalize(torch.randn(sum(SIZES), clip.dim, generator=generator), dim=-1)
+    noise = 0.1 * torch.randn(sum(SIZES), 1, generator=generator)
+    mos = torch.sigmoid(3 * features[:, :1] + noise)
+    rows = torch.arange(sum(SIZES)).split(SIZES)
+    return Material(
+        clip, PromptConfig(n_ctx=4), Few(tmp_path, names, val=2), "mse", True, features, mos,
+        *(rows[0], rows[1], rows[2]), np.arange(sum(SIZES)),
+    )  # fmt: skip
+
+
+def test_labels_end_where_more_change_nothing_and_go_on_after_a_stop(
+    material: Material, tmp_path: Path
+) -> None:
+    counts = labels.rating_counts(material, 3)
+    assert counts == [25, 39, 60]
+    how = (labels.COLUMNS, 3, {"a": 1})
+    with StudyRows(tmp_path / "s", *how) as rows:
+        labels.study_labels(material, counts, 2, rows)
+        whole = rows.table()
+    assert len(whole) == 1 + 2 * 3 * 2
+    lines = (tmp_path / "s/rows.csv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "s/rows.csv").write_bytes(b"".join(lines[:9]) + b"prompts,2")  # killed in a line
+    with StudyRows(tmp_path / "s", *how) as rows:
+        labels.study_labels(material, counts, 2, rows)
+        again = rows.table()
+    key = ["source", "ratings", "draw"]
+    first, second = (table.sort_values(key, ignore_index=True) for table in (whole, again))
+    pd.testing.assert_frame_equal(first[key], second[key])
+    kept = whole.iloc[:8].merge(again, on=key)  # those learned anew had other company
+    assert (kept["SRCC_x"] == kept["SRCC_y"]).all()
+    probe = whole[(whole["source"] == "probe") & (whole["ratings"] == 60)]["SRCC"]
+    assert probe.min() > 0.8
+    assert probe.nunique() == 1  # of all ratings there is one set
+    with pytest.raises(ValueError, match="study of other settings"):
+        StudyRows(tmp_path / "s", labels.COLUMNS, 3, {"a": 2})
+
+
+def test_sentence_names_the_number_after_which_nothing_is_gained() -> None:
+    curve = {25: 0.3, 50: 0.4, 100: 0.401, 200: 0.404}
+    table = pd.DataFrame(
+        [("prompts", n, s) for n, s in curve.items()]
+        + [("probe", n, n / 1000) for n in curve]
+        + [("zero_shot", n, 0.2) for n in curve],
+        columns=["source", "ratings", "SRCC"],
+    )
+    assert labels.sentence(table) == (
+        "With prompts, more than 50 ratings gain less than 0.005 (SRCC 0.400, 0.404 from 200); "
+        "probe still gain 0.005 or more at 200 (SRCC 0.200); zero-shot has 0.200."
+    )
+
+
+def test_interval_over_draws_is_students() -> None:
+    rows = pd.DataFrame(
+        [("zero_shot", 0, 0, 0.1)] + [("probe", 25, d, v) for d, v in enumerate((0.1, 0.2, 0.3))],
+        columns=labels.COLUMNS,
+    )
+    table = labels.over_draws(rows).set_index("source")
+    # t of 2 degrees of freedom at 0.975 is 4.3027; the deviation 0.1.
+    assert table.loc["probe", "SRCC_high"] == pytest.approx(0.2 + 4.3027 * 0.1 / 3**0.5, abs=1e-4)
+    assert table.loc["zero_shot", ["ratings", "SRCC"]].tolist() == [25, 0.1]
+
+
+def test_contents_are_held_out_whole() -> None:
+    contents = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3, 3])
+    stay, held = hold_out(torch.randperm(10, generator=torch.Generator().manual_seed(0)), contents)
+    assert sorted([*stay.tolist(), *held.tolist()]) == list(range(10))
+    assert not set(contents[stay]) & set(contents[held])
+    assert len(held)
+    assert len(stay)
+
+
+def test_seeds_differ_and_their_ensemble_is_the_mean_score(
+    material: Material, tmp_path: Path
+) -> None:
+    table, fitted = seeds.study_seeds(material, 3)
+    assert table["SRCC"].nunique() > 1
+    assert table["ensemble"].iloc[0] == table["SRCC"].iloc[0]
+    path = seeds.save_ensemble(tmp_path / "e.safetensors", material, fitted)
+    scorer = load("clipiqa+", path, material.clip, interval=0.8)
+    features = material.features[material.test]
+    each = torch.stack([material.score(fit.text, material.test) for fit in fitted])
+    ours = scorer.score_features(features)
+    torch.testing.assert_close(ours, each.mean(dim=0), atol=1e-5, rtol=0)
+    assert material.srcc(ours, material.test) == pytest.approx(table["ensemble"].iloc[-1], abs=1e-4)
+    assert scorer.columns == ["score", "spread", "mos_low", "mos_high"]
+    assert f"ensemble of all has {table['ensemble'].iloc[-1]:.3f}" in seeds.sentence(table)
+
+
+def test_fewer_ratings_than_asked_are_one_error(material: Material) -> None:
+    with pytest.raises(ValueError, match="fewer than 100"):
+        labels.rating_counts(material, 4, most=100)
+    small = dataclasses.replace(material, train=material.train[:3])
+    with pytest.raises(ValueError, match="fewer than 25"):
+        labels.rating_counts(small, 4)
+
+
+def test_from_the_command_line(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--config", str(recipe), "--out", str(tmp_path / "out")]
+    assert main(["study", "seeds", *given, "--count=2"]) == 0
+    assert "result: Over 2 seeds SRCC is" in capsys.readouterr().out
+    assert "<svg" in (tmp_path / "out/report.html").read_text()
+    assert main(["study", "labels", *given]) == 1
+    assert "11 ratings" in capsys.readouterr().err
+    content = yaml.safe_load(recipe.read_text())
+    content["data"]["init_args"] |= {"split": "random", "fractions": [0.8, 0, 0.2]}
+    recipe.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match="has no val part"):
+        load_material(str(recipe))
