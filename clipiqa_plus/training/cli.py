@@ -205,8 +205,9 @@ class TrainCLI(LightningCLI):
             self.config.seed_everything,
             config.licence,
         )
+        own = given.callbacks
         callbacks = [
-            *(given.callbacks or []),
+            *(own if isinstance(own, list) else [own] if own else []),
             SecondOrder(),  # before the record, which writes the state that is kept
             record,
             LearningCheck(),

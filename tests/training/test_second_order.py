@@ -27,7 +27,6 @@ LBFGS = {
     "class_path": "torch.optim.LBFGS",
     "init_args": {"max_iter": 3, "max_eval": 12, "line_search_fn": "strong_wolfe"},
 }
-STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 
 
 @pytest.fixture
@@ -83,17 +82,28 @@ def test_the_best_state_is_kept_and_tested(fast: Path) -> None:
     assert validated["val/SRCC"] == pytest.approx(scores.max(), abs=1e-6)
 
 
-def test_patience_ends_the_training(fast: Path) -> None:
-    stopping = f"--trainer.callbacks={STOPPING}"
-    options = ("monitor=val/SRCC", "mode=max", "patience=2")
-    run(
-        fast,
-        "--trainer.max_epochs=50",
-        stopping,
-        *(f"--trainer.callbacks.{option}" for option in options),
-    )
+@pytest.mark.parametrize("in_list", [False, True])
+def test_patience_ends_the_training(fast: Path, in_list: bool) -> None:
+    content = yaml.safe_load(fast.read_text())
+    stopping = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val/SRCC", "mode": "max", "patience": 2},
+    }
+    content["trainer"] |= {"callbacks": [stopping] if in_list else stopping, "max_epochs": 50}
+    fast.write_text(yaml.safe_dump(content))
+    run(fast)
     scores = logged(fast)["val/SRCC"].dropna()
     assert len(scores) == int(scores.argmax()) + 1 + 2
+
+
+def test_recipe_for_own_pictures_runs(recipe: Path) -> None:
+    own = yaml.safe_load(recipe.read_text())
+    table, backbone = own["data"]["init_args"]["table"], own["model"]["backbone"]
+    options = [f"--data.table={table}", "--data.mos_range=[0, 100]", f"--model.backbone={backbone}"]
+    options += [f"--run={recipe.parent / 'run'}", "--trainer.enable_progress_bar=false"]
+    train.main([f"--config={ROOT / 'configs/csv_fast.yaml'}", *options, "--data.num_workers=0"])
+    scores = logged(recipe)["val/SRCC"].dropna()
+    assert len(scores) == min(40, int(scores.argmax()) + 1 + 4)
 
 
 def test_same_seed_same_digits(fast: Path) -> None:
