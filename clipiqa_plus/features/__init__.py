@@ -1,5 +1,8 @@
 """The cache of image features: every view of every picture is encoded once.
 
+In come a backbone and a data module; out go unit features [N, V, D], read from disk where they are
+known and encoded where they are not.
+
 - :class:`FeatureCache`: what a trainer, an evaluation or the command line uses.
 - :class:`FeatureStore`: one folder of features; what a feature's key is made of.
 - :func:`info`, :func:`verify`, :func:`prune`: looking after a cache folder.

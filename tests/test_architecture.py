@@ -1,0 +1,55 @@
+"""The package's structure: small rooms, short files, and imports that run down only."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "clipiqa_plus"
+ROOMS = sorted(p.parent for p in PACKAGE.glob("*/__init__.py"))
+
+
+def test_rooms_are_few_and_files_short() -> None:
+    entries = [p.name for p in PACKAGE.iterdir() if p.name != "__pycache__"]
+    assert len(entries) <= 15, sorted(entries)
+    for file in PACKAGE.rglob("*.py"):
+        assert len(file.read_text().splitlines()) <= 400, file
+    for room in (*ROOMS, *(room.parent for room in PACKAGE.glob("*/*/__init__.py"))):
+        modules = [p.name for p in room.glob("*.py") if p.name != "__init__.py"]
+        assert len(modules) <= 14, (room, modules)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_states_what_comes_in_and_what_goes_out(room: Path) -> None:
+    described = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
+    assert described
+    assert re.search(r"\bIn comes? .*\bout go(es)? ", " ".join(described.split()))
+
+
+def contract(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check the imports of the package in a folder by the contract of pyproject.toml."""
+    program = Path(sysconfig.get_path("scripts")) / "lint-imports"
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run(
+        [program, "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_an_upward_import_breaks_the_contract(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "clipiqa_plus", ignore=shutil.ignore_patterns("assets"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    kept = contract(tmp_path)
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    scoring = tmp_path / "clipiqa_plus/scoring.py"
+    scoring.write_text(scoring.read_text() + "\nfrom clipiqa_plus.module import CLIPIQAPlus\n")
+    broken = contract(tmp_path)
+    assert broken.returncode == 1
+    assert "clipiqa_plus.scoring -> clipiqa_plus.module" in broken.stdout
