@@ -88,6 +88,15 @@ def test_scoring_runs_and_says_what_it_costs(tmp_path: Path) -> None:
     assert 0.2 < memory["largest resident, GiB"] < 2  # torch alone takes more than the lower
 
 
+def test_second_order_compares_both_ways_and_many_fits(tmp_path: Path) -> None:
+    found = run("second_order", tmp_path, "--threads", "1")
+    rows = {row["what"]: row for row in found["rows"]}
+    assert rows["L-BFGS, whole part"]["validation SRCC"] > 0.9
+    assert rows["L-BFGS, whole part"]["text passes"] < 200
+    assert rows["80,000 steps from 20 measured ones"]["CPU ratio"] > 1
+    assert float(rows["at once against one after the other"]["loss differs by"]) < 1e-5
+
+
 def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
     found = run("score_differences", tmp_path, "--threads", "1")
     rows = {row["what"]: row for row in found["rows"]}
