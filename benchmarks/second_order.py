@@ -151,7 +151,7 @@ def by_lbfgs(
 
     clock, best, since = Clock(), -1.0, 0
     for _ in range(steps):
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
         found = validate(model, data)
         since = 0 if found > best else since + 1
         best = max(best, found)
