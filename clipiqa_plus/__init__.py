@@ -41,7 +41,7 @@ __all__ = [
     "score",
 ]
 
-# Heavy parts load when they are first used: importing the package costs next to nothing.
+# Heavy modules are imported on first use, so importing the package costs next to nothing.
 _HOMES = {
     "PAIRS": "prompts.sources",
     "PRESETS": "inference.presets",

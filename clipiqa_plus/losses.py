@@ -1,7 +1,7 @@
 """Training losses: mean squared error, PLCC loss, their sum, and a pairwise rank loss.
 
 Every loss takes predictions and MOS as [B, T] (T targets per image), is computed per target and
-then averaged over the targets. Half precision is raised to float32 first.
+averaged over the targets. Half precision is converted to float32 first.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 RANK_SHARPNESS = 10.0
-"""Slope of the rank loss: predictions 0.1 apart give their order odds of e to 1."""
+"""Slope of the rank loss: a difference of 0.1 between two predictions gives odds of e to 1."""
 RANK_BLOCK = 1 << 18
-"""Pairs that the rank loss holds at once: few enough for a processor's cache."""
+"""Pairs that the rank loss processes at once: few enough to fit a CPU cache."""
 
 
 def mse(pred: Tensor, mos: Tensor) -> Tensor:
@@ -38,12 +38,12 @@ def mse(pred: Tensor, mos: Tensor) -> Tensor:
 
 
 def plcc_loss(pred: Tensor, mos: Tensor) -> Tensor:
-    """PLCC loss: ``(1 - PLCC) / 2`` over the batch, 0 for a perfect line and 1 for a reversed one.
+    """PLCC loss: ``(1 - PLCC) / 2`` over the batch, 0 for PLCC = 1 and 1 for PLCC = -1.
 
-    PLCC does not exist where the predictions or the MOS of a target are constant (up to the
-    rounding of their dtype). Such a target counts as PLCC = 0: it adds the constant 0.5 and no
-    gradient, so a flat batch neither divides by zero nor throws the context tokens far away. A
-    batch of one is always of that kind and warns, because a run of such batches learns nothing.
+    PLCC is undefined if the predictions or the MOS of a target are constant (up to the rounding of
+    their dtype). Such a target counts as PLCC = 0: it contributes the constant 0.5 and no gradient,
+    so a constant batch neither divides by zero nor produces a huge update. A batch of one is always
+    constant and triggers a warning, because training on such batches learns nothing.
 
     Args:
         pred: [B, T] predictions.
@@ -91,9 +91,9 @@ def rank_loss(pred: Tensor, mos: Tensor, sharpness: float = RANK_SHARPNESS) -> T
         log(1 + exp(-sharpness * (pred_i - pred_j)))
 
     (RankNet: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005; the form with the
-    slope: Burges, MSR-TR-2010-82, section 2.) Ties in MOS say nothing about an order and are left
-    out. A target without any pair adds 0 and no gradient; a batch of one warns, as in
-    :func:`plcc_loss`. Takes time of the order B² T, but memory of the order B T.
+    slope: Burges, MSR-TR-2010-82, section 2.) Pairs with tied MOS have no order and are left out. A
+    target without any pair contributes 0 and no gradient; a batch of one triggers a warning, as in
+    :func:`plcc_loss`. Takes O(B² T) time, but only O(B T) memory.
 
     Args:
         pred: [B, T] predictions.
@@ -118,7 +118,7 @@ def rank_loss(pred: Tensor, mos: Tensor, sharpness: float = RANK_SHARPNESS) -> T
 
 def _rank_column(pred: Tensor, mos: Tensor, sharpness: float) -> Tensor:
     """Rank loss of one target, [B] each."""
-    mos, order = mos.sort(descending=True)  # of two pictures the first is never the worse one
+    mos, order = mos.sort(descending=True)  # the first picture of a pair is never the worse one
     ties = torch.unique_consecutive(mos, return_counts=True)[1]
     pairs = (len(mos) * (len(mos) - 1) - (ties * (ties - 1)).sum()) // 2
     total: Tensor = _PairCosts.apply(pred[order], mos, sharpness)
@@ -126,14 +126,14 @@ def _rank_column(pred: Tensor, mos: Tensor, sharpness: float) -> Tensor:
 
 
 class _PairCosts(torch.autograd.Function):
-    """Sum of the logistic costs of all pairs, block by block; the gradient comes along.
+    """Sum of the logistic costs of all pairs, block by block, with its gradient.
 
-    Autograd would keep every block for the backward pass: memory of the order B².
+    Autograd would keep every block for the backward pass, which takes O(B²) memory.
     """
 
     @staticmethod
     def forward(ctx: Any, pred: Tensor, mos: Tensor, sharpness: float) -> Tensor:
-        """Sum over i < j with ``mos[i] > mos[j]``; pred and mos are [B], mos in falling order."""
+        """Sum over i < j with ``mos[i] > mos[j]``; both are [B], mos in descending order."""
         total = pred.new_zeros((), dtype=torch.float64)
         gradient = torch.zeros_like(pred)
         rows = max(1, RANK_BLOCK // len(pred))
@@ -160,11 +160,11 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse_plcc": mse_plcc,
     "rank": rank_loss,
 }
-"""The losses by the name a configuration gives them."""
+"""The losses by their name in a configuration."""
 
 
 def _checked(pred: Tensor, mos: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in one dtype, float32 at least; refuses what broadcasting would silently accept."""
+    """Convert both to one dtype, at least float32; reject shapes that would broadcast silently."""
     if pred.ndim != 2 or pred.shape != mos.shape or len(pred) == 0:
         raise ValueError(
             "predictions and MOS must have one shape [B, T] with B >= 1, "
@@ -175,9 +175,9 @@ def _checked(pred: Tensor, mos: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _standardised(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns [B, T] centred to unit norm, and [T] whether a column is constant (left centred)."""
+    """Return centred columns of unit norm [B, T], and [T] which are constant (only centred)."""
     centred = values - values.mean(dim=0)
-    # A few units in the last place: below that the direction of `centred` is rounding noise, and
+    # A few units in the last place. Below that the direction of `centred` is rounding noise, and
     # the gradient, which grows as 1 / norm, is that noise times ten million.
     noise = 4 * torch.finfo(values.dtype).eps * values.detach().abs().amax(dim=0)
     flat = values.detach().amax(dim=0) - values.detach().amin(dim=0) <= noise

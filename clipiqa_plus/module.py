@@ -45,25 +45,25 @@ class CLIPIQAPlus(LightningModule):
     Args:
         backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``photo``), or a
             FrozenCLIP to share.
-        pos_embedding: Positional embedding of the image tower: ``none`` (the paper's), ``grid``
-            (resized to the cells of the picture) or ``table`` (pyiqa's and the official code's
-            way), see :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. By default ``none`` on a
-            ResNet and ``grid`` on a ViT. Booleans are those of earlier recipes.
+        pos_embedding: Positional embedding of the image tower: ``none`` (as in the paper), ``grid``
+            (resized to the cells of the picture) or ``table`` (as in pyiqa and the official code),
+            see :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. By default ``none`` on a
+            ResNet and ``grid`` on a ViT. Booleans come from earlier recipes.
         precision: Number format of the frozen image tower.
-        prompts: What CLIP is asked, and whether that is learned.
-        reduction: From P pairs to scores: their ``mean``; a learned ``regressor`` (linear, from
-            the mean on); or ``none``, one score per pair, for P target columns.
+        prompts: The antonym pairs, and whether context tokens are learned for them.
+        reduction: From P pairs to scores: their ``mean``; a learned linear ``regressor``, which
+            starts as the mean; or ``none``, one score per pair, for P target columns.
         loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa) or ``rank``.
-        optimizer: From parameters to an optimizer.
-        schedule: Learning rate over the steps: ``cosine`` from the optimizer's down to ``min_lr``,
+        optimizer: Callable that takes parameters and returns an optimizer.
+        schedule: Learning rate schedule: ``cosine`` from the optimizer's rate down to ``min_lr``,
             or ``constant``.
-        period: Steps that the cosine takes; a training may be shorter (it then ends above
-            ``min_lr``), not longer. None takes the length of the training.
+        period: Steps of the cosine. Training may be shorter (it then ends above ``min_lr``), but
+            not longer. None uses the length of the training.
         min_lr: Learning rate at the end of the cosine.
         text_precision: Number format of the text tower's matrix products, fp32 or bf16; bf16 is
-            faster on processors and GPUs that have it.
+            faster on CPUs and GPUs that support it.
         compile_text: Compile the text pass of a training step; the first step then takes
-            minutes. On a GPU this replays CUDA graphs, which has not been tried yet.
+            minutes. On a GPU this replays CUDA graphs, which is untested.
     """
 
     def __init__(
@@ -119,12 +119,12 @@ class CLIPIQAPlus(LightningModule):
         if reduction == "regressor":
             self.regressor = regressor(n_pairs, prompts.file)
         n_scores = n_pairs if reduction == "none" else 1
-        # A padded sampler scores a picture in two batches: how far may its two scores differ?
+        # A padded sampler scores some pictures twice: the largest difference between the scores.
         tolerance = 1e-4 if backbone.precision == "fp32" else 0.1
         self.val_metrics = nn.ModuleList(iqa_metrics("", tolerance) for _ in range(n_scores))
         self.test_metrics = nn.ModuleList(iqa_metrics("", tolerance) for _ in range(n_scores))
         self._text: tuple[tuple[Any, ...], Tensor] | None = None
-        # Context tokens while zero-shot is on; in a tuple, so that they are no part of the module.
+        # The context tokens while zero-shot is on; in a tuple, so that they are not registered.
         self._aside: tuple[ContextPrompts, ...] = ()
 
     def zero_shot(self) -> CLIPIQAPlus:
@@ -164,15 +164,15 @@ class CLIPIQAPlus(LightningModule):
         return not isinstance(self.prompts, ContextPrompts)
 
     def text_features(self) -> Tensor:
-        """Return the text features of the pairs: float32 [P, 2, D], [M, P, 2, D] of an ensemble.
+        """Return the text features of the pairs: float32 [P, 2, D], or [M, P, 2, D] of an ensemble.
 
-        With gradients they are computed anew; without, once for each state of the prompts.
+        With gradients they are recomputed at each call; without, once per state of the prompts.
         """
         if torch.is_grad_enabled():
             return cast(Tensor, self.prompts(self.backbone))
-        # An optimizer step, a loaded state and a new device each change this key.
+        # An optimizer step, loading a state and moving to another device each change this key.
         ctx = getattr(self.prompts, "ctx", self.prompts.ids)
-        if ctx.is_inference():  # made in torch.inference_mode(), where no change is counted
+        if ctx.is_inference():  # inference tensors have no version counter
             return cast(Tensor, self.prompts(self.backbone))
         key = (id(self.prompts), ctx.device, ctx.data_ptr(), ctx._version)
         if self._text is None or self._text[0] != key:
@@ -184,12 +184,12 @@ class CLIPIQAPlus(LightningModule):
 
         Args:
             features: Unit features, float32 [B, D].
-            text: Text features [P, 2, D] in place of the module's own, or [M, P, 2, D]: the score
-                is then the mean over the M members of an ensemble.
+            text: Text features [P, 2, D] to use instead of the module's own; or [M, P, 2, D] of an
+                ensemble, the score being the mean over its M members.
 
         Returns:
-            Scores, float32 [B, T], in [0, 1] unless a regressor is used; T is 1, or P without
-            reduction.
+            Scores, float32 [B, T], in [0, 1] unless a regressor is used; T is P with reduction
+            ``none``, otherwise 1.
         """
         text = self.text_features() if text is None else text
         scores = pair_probability(features, text, self.backbone.logit_scale)
@@ -215,10 +215,10 @@ class CLIPIQAPlus(LightningModule):
         return self.score_features(self.backbone.encode_image(images))
 
     def require_learned(self) -> None:
-        """Refuse to go on with context tokens that nobody trained.
+        """Raise an error if the context tokens are untrained.
 
         Raises:
-            RuntimeError: Saying how to get learned prompts or zero-shot.
+            RuntimeError: If they are; the message explains how to get learned or zero-shot prompts.
         """
         if isinstance(self.prompts, ContextPrompts) and not self.prompts.learned:
             raise RuntimeError(
@@ -240,9 +240,9 @@ class CLIPIQAPlus(LightningModule):
         return scores
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of a batch; what is logged is its mean over the epoch.
+        """Return the loss of a batch; its mean over the epoch is logged.
 
-        L-BFGS tries several points in a step and accepts the lowest: that one's loss is logged.
+        L-BFGS tries several points per step and keeps the best: its loss is logged.
         """
         loss = self.loss(self._scores(batch), batch["mos"])
         how: Any = {"on_step": False, "on_epoch": True, "sync_dist": True, "prog_bar": True}
@@ -272,25 +272,25 @@ class CLIPIQAPlus(LightningModule):
         for index, collection in enumerate(cast(Iterable[MetricCollection], metrics)):
             suffix = f"_{targets[index]}" if targets and len(metrics) > 1 else ""
             for name, value in collection.compute().items():
-                # The collection has gathered every process already.
+                # The collection has already gathered all processes.
                 self.log(f"{stage}/{name}{suffix}", value, prog_bar=True, rank_zero_only=False)
             collection.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log SRCC and PLCC over the whole validation part."""
+        """Log SRCC and PLCC over the whole validation set."""
         self._log_metrics(self.val_metrics, "val")
 
     def on_test_epoch_end(self) -> None:
-        """Log SRCC and PLCC over the whole test part."""
+        """Log SRCC and PLCC over the whole test set."""
         self._log_metrics(self.test_metrics, "test")
 
     def configure_callbacks(self) -> list[Callback]:
-        """Give a trainer without a feature cache one: each view is then encoded once."""
+        """Add a feature cache to a trainer that has none, so that each view is encoded once."""
         callbacks: list[Callback] = getattr(self.trainer, "callbacks", [])
         return [] if any(isinstance(c, FeatureCache) for c in callbacks) else [FeatureCache()]
 
     def on_fit_start(self) -> None:
-        """Say what is trained and what is frozen."""
+        """Log what is trained and what is frozen."""
         rank_zero_info(self.summary())
 
     def on_validation_start(self) -> None:
@@ -305,7 +305,7 @@ class CLIPIQAPlus(LightningModule):
     on_predict_start = on_test_start
 
     def summary(self) -> str:
-        """Return a few lines on what is trained and what is frozen."""
+        """Return a few lines that list what is trained and what is frozen."""
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
         lines = [
             f"frozen  CLIP {self.backbone.name}: {self.backbone.parameter_count:,} weights, "
@@ -329,7 +329,7 @@ class CLIPIQAPlus(LightningModule):
 
         Raises:
             RuntimeError: If there is nothing to train.
-            ValueError: If L-BFGS is to follow a schedule, or to train in half precision.
+            ValueError: If L-BFGS is combined with a schedule or with half precision.
         """
         parameters = [p for p in self.parameters() if p.requires_grad]
         if not parameters:
@@ -351,13 +351,13 @@ class CLIPIQAPlus(LightningModule):
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step the optimizer and count it: context tokens with steps are learned ones."""
+        """Step the optimizer and count the step: context tokens with steps count as learned."""
         super().optimizer_step(*args, **kwargs)
         if isinstance(self.prompts, ContextPrompts):
             self.prompts.steps += 1
 
     def facts(self) -> dict[str, Any]:
-        """Return what a checkpoint or a prompt file must say about this module."""
+        """Return the metadata that a checkpoint or a prompt file records about this module."""
         prompts = self.prompts
         described = prompts.describe() if isinstance(prompts, ContextPrompts) else {}
         return {
@@ -373,18 +373,18 @@ class CLIPIQAPlus(LightningModule):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, or holds Python objects, which could run code.
+            ValueError: If it is damaged or holds Python objects, which could run code.
         """
         if isinstance(checkpoint_path, str | PathLike):
             read_torch(checkpoint_path)
         return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record the backbone and the layout of the prompts; the CLIP weights stay out."""
+        """Record the backbone and the prompt layout; the CLIP weights are not saved."""
         checkpoint[FACTS] = self.facts()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another backbone or another layout of prompts."""
+        """Refuse a checkpoint of another backbone or another prompt layout."""
         facts = checkpoint.get(FACTS)
         if facts is None:
             raise ValueError("this checkpoint was not written by clipiqa_plus")

@@ -13,29 +13,29 @@ from torch import Tensor
 def pair_probability(
     image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor
 ) -> Tensor:
-    """Probability that an image agrees with the first prompt of each antonym pair.
+    """Probability that an image matches the first prompt of each antonym pair.
 
     The softmax over two logits is the sigmoid of their difference, so for image feature ``f`` and
     text features ``t0``, ``t1``::
 
         P(first) = sigmoid(logit_scale * f · (t0 - t1))
 
-    which neither overflows nor loses the small differences of two cosines that are nearly equal.
-    The arithmetic is done in float32 at least, also for half-precision features and under autocast:
-    with a logit scale of 100, cosines rounded to bfloat16 move a score by 0.1 and more.
+    which does not overflow and keeps small differences between two nearly equal cosines. It is
+    computed in float32 at least, also for half-precision features and under autocast: with a logit
+    scale of 100, rounding the cosines to bfloat16 changes a score by 0.1 and more.
 
     Args:
         image_features: [B, D] unit vectors.
         text_features: [P, 2, D] unit vectors; index 0 of the middle axis is the first prompt
-            ("Good photo."), index 1 its antonym. Or [M, P, 2, D] of the M members of an ensemble.
+            ("Good photo."), index 1 its antonym. For an ensemble of M members, [M, P, 2, D].
         logit_scale: CLIP's temperature, already exponentiated (100 for OpenAI's weights): a number
             or a tensor of one element.
 
     Returns:
-        [B, P] in [0, 1], or [M, B, P]; float32, or float64 when the features are.
+        [B, P] in [0, 1], or [M, B, P]; float32, or float64 if the features are.
 
     Raises:
-        ValueError: If a shape does not fit.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -64,11 +64,11 @@ def pair_probability(
 
     dtype = torch.promote_types(image_features.dtype, text_features.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
-    # Autocast would run the product in half precision whatever its operands' dtype.
+    # Autocast would run the product in half precision, whatever the dtype of its operands.
     with torch.autocast(image_features.device.type, enabled=False):
         text = text_features.to(dtype)
         direction = text[..., 0, :] - text[..., 1, :]  # [(M,) P, D]
-        difference = image_features.to(dtype) @ direction.mT  # [(M,) B, P], of the two cosines
+        difference = image_features.to(dtype) @ direction.mT  # [(M,) B, P], cosine differences
         if isinstance(logit_scale, Tensor):
             logit_scale = logit_scale.to(dtype).reshape(())
         return torch.sigmoid(logit_scale * difference)
