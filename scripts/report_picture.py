@@ -1,7 +1,7 @@
 """Take the picture of a report that README shows. It needs playwright and Chromium.
 
-Run it from the repository root, after make demo:
-    python scripts/report_picture.py runs/demo/evaluation/report.html docs/images/report.png
+Run it from the repository root, after the evaluation of docs/tutorials/biq2021.md:
+    python scripts/report_picture.py runs/biq2021_comparison/report.html docs/images/report.png
 """
 
 from __future__ import annotations

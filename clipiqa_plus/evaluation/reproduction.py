@@ -86,7 +86,7 @@ def reproduce(
     Args:
         entry: The published result.
         root: Folder that holds the folders of the benchmarks.
-        prompts: The file of learned prompts; None looks for it by its name, see
+        prompts: The file of learned prompts; None looks for it by name, see
             :func:`prompts_path`.
         backbone: File of the weights, in place of their name; it must hold the same weights.
         device: Where to compute.
@@ -135,10 +135,13 @@ def reproduce(
 def prompts_path(entry: Published) -> Path | None:
     """Return where the prompt file of an entry is looked for; None for zero-shot.
 
-    That is the folder of the weights: ``$CLIPIQA_CACHE``, else ``~/.cache/clipiqa_plus``.
+    A name alone is one in the folder of the weights: ``$CLIPIQA_CACHE``, else
+    ``~/.cache/clipiqa_plus``.
     """
     if entry.prompts is None:
         return None
+    if len(Path(entry.prompts.file).parts) > 1:
+        return Path(entry.prompts.file)
     folder = Path(os.environ.get("CLIPIQA_CACHE") or "~/.cache/clipiqa_plus").expanduser()
     return folder / entry.prompts.file
 
@@ -227,7 +230,7 @@ def _prompts(entry: Published, given: str | os.PathLike[str] | None) -> Path | N
     assert path is not None
     if not path.is_file():
         raise FileNotFoundError(
-            f"prompts: no file {path}. {wanted.obtain}, put it there, or name it with --prompts"
+            f"prompts: no file {path}. {wanted.obtain}. It belongs there, or --prompts names it"
         )
     digest = sha256_of(path)
     if not digest.startswith(wanted.sha256):

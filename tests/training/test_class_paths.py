@@ -60,12 +60,14 @@ def test_the_flag_allows_them(recipe: Path) -> None:
     run(recipe, "--allow_any_class=true")
 
 
-def test_classes_of_roles_are_allowed(recipe: Path) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_classes_of_roles_are_allowed(recipe: Path, alone: bool) -> None:
     stopping = {
         "class_path": "lightning.pytorch.callbacks.EarlyStopping",
         "init_args": {"monitor": "val/SRCC", "mode": "max"},
     }
-    run(with_options(recipe, "trainer", callbacks=[stopping], max_epochs=1))
+    callbacks = stopping if alone else [stopping]  # Lightning takes both
+    run(with_options(recipe, "trainer", callbacks=callbacks, max_epochs=1))
 
 
 @pytest.mark.parametrize(
