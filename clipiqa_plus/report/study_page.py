@@ -11,6 +11,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from clipiqa_plus.evaluation.results import printable
+from clipiqa_plus.evaluation.studies.layouts import OPTIONS
 from clipiqa_plus.report.picture_charts import PALETTE, records
 from clipiqa_plus.training.run_folder import write_text
 
@@ -46,7 +47,7 @@ def write_study(
         title: What was asked.
         sentence: The result.
         table: Numbers.
-        chart: Vega-Lite specification, see :func:`curves` and :func:`bars`.
+        chart: Vega-Lite specification, see :func:`curves` and :func:`dots`.
         note: What the table's numbers are, and on what data.
     """
     svg = Markup(vl_convert.vegalite_to_svg(chart))
@@ -84,3 +85,23 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, log: bool = False) -> d
         layers.insert(0, {"mark": {"type": "area", "opacity": 0.2}, "encoding": band})
     values = records(table.round(5))
     return {"width": 640, "height": 340, "data": {"values": values}, "layer": layers}
+
+
+def dots(rows: pd.DataFrame) -> dict[str, Any]:
+    """Draw SRCC of each layout in each fold, the mean on top.
+
+    Args:
+        rows: Rows of :func:`~clipiqa_plus.evaluation.studies.layouts.study_layouts`.
+    """
+    varied = [option for option in OPTIONS if rows[option].nunique() > 1] or ["n_ctx"]
+    names = rows[varied].astype(str).agg(", ".join, axis=1)
+    values = records(pd.DataFrame({"layout": names, "SRCC": rows["SRCC"].round(5)}))
+    x = {"field": "SRCC", "type": "quantitative", "scale": {"zero": False}}
+    order = {"op": "mean", "field": "SRCC", "order": "descending"}
+    y = {"field": "layout", "type": "nominal", "sort": order, "title": ", ".join(varied)}
+    points = {"mark": {"type": "point", "opacity": 0.6}, "encoding": {"x": x, "y": y}}
+    mean = {
+        "mark": {"type": "tick", "thickness": 3, "color": PALETTE[1]},
+        "encoding": {"x": {**x, "aggregate": "mean"}, "y": y},
+    }
+    return {"width": 520, "data": {"values": values}, "layer": [points, mean]}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import yaml
 
 from clipiqa_plus.commands.main import main
-from clipiqa_plus.evaluation.studies import labels, seeds
+from clipiqa_plus.evaluation.studies import labels, layouts, seeds
 from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out, load_material
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.config import PromptConfig
@@ -141,3 +141,63 @@ def test_from_the_command_line(
     recipe.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match="has no val part"):
         load_material(str(recipe))
+
+
+def layout_rows(values: dict[int, list[tuple[float, float]]]) -> pd.DataFrame:
+    """Rows of layouts that differ in n_ctx, from validation and test SRCC by fold."""
+    fixed = {
+        "position": "middle",
+        "pairs": "q",
+        "class_specific": False,
+        "loss": "mse",
+        "init": "r",
+    }
+    return pd.DataFrame(
+        [
+            {**fixed, "n_ctx": n, "fold": fold, "val_SRCC": val, "SRCC": test}
+            for n, folds in values.items()
+            for fold, (val, test) in enumerate(folds)
+        ]
+    )[layouts.COLUMNS]
+
+
+def test_selection_is_honest_and_noise_is_warned_of() -> None:
+    rows = layout_rows(
+        {
+            4: [(0.9, 0.1), (0.2, 0.9), (0.8, 0.3)],
+            8: [(0.3, 0.8), (0.8, 0.2), (0.1, 0.7)],
+            16: [(0.1, 0.05), (0.1, 0.85), (0.1, 0.25)],
+        }
+    )
+    # By validation 4, 8, 4 win: what they have on their test folds is low, not the best of each.
+    assert layouts.honest(rows) == pytest.approx(0.2)
+    table = layouts.over_folds(rows)
+    assert table["n_ctx"].tolist() == [4, 8, 16]
+    assert table["noise"].tolist() == [False, True, False]  # 16 is 0.05 behind in every fold
+    assert layouts.sentence(rows) == (
+        "Best is n_ctx 4; expect SRCC 0.200 of choosing so (warning: 1 of 2 others are within "
+        "noise of it)."
+    )
+
+
+def test_layouts_are_compared_by_folds_that_keep_contents_together(
+    material: Material, tmp_path: Path
+) -> None:
+    material = dataclasses.replace(material, contents=np.arange(sum(SIZES)) // 4)
+    folds = layouts.folds_of(material, 5)
+    assert sorted(torch.cat(folds).tolist()) == list(range(60))  # never the test part
+    each = [set(material.contents[fold]) for fold in folds]
+    assert sum(map(len, each)) == len(set.union(*each))
+    fixed = {"pairs": [["quality"]], "class_specific": [False], "init": ["random"]}
+    grid = layouts.grid(n_ctx=[2, 4], position=["middle"], loss=["mse"], **fixed)
+    with StudyRows(tmp_path, layouts.COLUMNS, 7, {}) as rows:
+        layouts.study_layouts(material, grid, 3, rows)
+        table = rows.table()
+        layouts.study_layouts(material, grid, 3, rows)  # nothing is left to do
+        pd.testing.assert_frame_equal(table, rows.table())
+    assert len(table) == 6
+    assert table["SRCC"].between(-1, 1).all()
+    with pytest.raises(ValueError, match="15 samples or contents"):
+        layouts.folds_of(material, 16)
+    with pytest.raises(ValueError, match="2 folds; one trains"):
+        layouts.folds_of(material, 2)
