@@ -83,7 +83,7 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, default_recipe: Path | None, args: list[str] | None = None) -> None:
         quiet_lightning()
-        given, named = _find_recipes(sys.argv[1:] if args is None else args)
+        given, named = _find_recipes(_as_flags(sys.argv[1:] if args is None else args))
         if not named and default_recipe is None:
             raise ValueError(f"name a recipe: --config FILE.yaml, or one of {', '.join(recipes())}")
         self.default_recipe = default_recipe
@@ -193,7 +193,8 @@ class TrainCLI(LightningCLI):
     def print_closing_lines(self) -> None:
         """Print the result, the files and the next command, below every progress bar."""
         if self.trainer.is_global_zero:
-            print(closing_lines(Path(self.config.run), self.trainer, self.datamodule))
+            evaluate = "python evaluate.py" if self.default_recipe else "clipiqa evaluate"
+            print(closing_lines(Path(self.config.run), self.trainer, self.datamodule, evaluate))
 
     def _trainer(self, folder: Path, recipe: str, **kwargs: Any) -> Trainer:
         config, given = self.config_init, self.config_init.trainer
@@ -233,6 +234,15 @@ class TrainCLI(LightningCLI):
         for name in COMMANDS:
             config.pop(name)
         return self.parser.dump(config)
+
+
+def _as_flags(args: Sequence[str]) -> list[str]:
+    """Let ``--overwrite`` alone mean ``--overwrite=true``, as in every other command."""
+    following = [*args[1:], "--"]
+    return [
+        "--overwrite=true" if arg == "--overwrite" and after.startswith("-") else arg
+        for arg, after in zip(args, following, strict=True)
+    ]
 
 
 def _find_recipes(args: Sequence[str]) -> tuple[list[str], bool]:

@@ -39,19 +39,20 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return used or record.levelno > logging.INFO or not record.pathname.startswith(_LIGHTNING)
 
 
-def closing_lines(folder: Path, trainer: Trainer, data: IQADataModule) -> str:
+def closing_lines(folder: Path, trainer: Trainer, data: IQADataModule, evaluate: str) -> str:
     """Return what a finished run ends with: result, files, next command.
 
     Args:
         folder: Folder of the run.
         trainer: The trainer, after the test.
         data: The data that was tested on.
+        evaluate: The program that compares prompts, as it is called here.
     """
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
     result = ", ".join(f"{name.removeprefix('test/')} {v:.4f}" for name, v in metrics.items())
     prompts = [name for name in (PROMPT_FILE, BEST_PROMPT_FILE) if (folder / name).is_file()]
     learned = [str(folder / PROMPT_FILE)] if PROMPT_FILE in prompts else []
-    evaluation = " ".join(["python evaluate.py --prompts zero_shot", *learned])
+    evaluation = " ".join([evaluate, "--prompts zero_shot", *learned])
     return (
         f"result: {result} on {len(data.rows('test')):,} test pictures\n"
         f"files:  {folder}/ with {', '.join([*prompts, 'metrics.json', 'config.yaml', 'logs'])}\n"

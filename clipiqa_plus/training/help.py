@@ -27,7 +27,7 @@ _RUN = {
     "--config FILE": "The recipe; more than one are laid over each other, and options over all.",
     "--run FOLDER": "Folder of the run (default: runs/<recipe>).",
     "--ckpt_path last": "Go on with the run in the folder; or the path of a checkpoint.",
-    "--overwrite true": "Replace the run that the folder holds.",
+    "--overwrite": "Replace the run that the folder holds.",
     "--seed_everything N": "Seed of the context tokens and of the order of training.",
     "--wandb PROJECT": "Also log to this Weights & Biases project.",
     "--licence NAME": "Licence of the learned prompts, as CC-BY-4.0.",
