@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from clipiqa_plus import __version__
@@ -95,7 +95,7 @@ def write_prompts(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file(tensors, unfinished, metadata)
+    unfinished.write_bytes(save(tensors, metadata))  # save_file's can be read by its owner alone
     os.replace(unfinished, path)
     return path
 

@@ -42,6 +42,12 @@ def test_saved_prompts_come_back_exactly(
         assert torch.equal(again(clip), prompts(clip))
 
 
+def test_others_may_read_what_they_may_read_of_every_file(clip: FrozenCLIP, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    path = save_prompts(tmp_path / "p.safetensors", trained(clip), clip)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_metadata_says_what_the_prompts_belong_to(clip: FrozenCLIP, tmp_path: Path) -> None:
     path = save_prompts(
         tmp_path / "a.safetensors", trained(clip), clip, recipe="r", metrics={"val/SRCC": 0.5}
