@@ -96,7 +96,7 @@ class RunClaim:
             if not overwrite:
                 raise FileExistsError(
                     f"{self.folder} holds a run: go on with --ckpt_path last, replace it with "
-                    "--overwrite true, or name another folder with --run"
+                    "--overwrite, or name another folder with --run"
                 )
             _move(self.folder, self.folder / ASIDE)
         if not holds_run and {path.name for path in self.folder.iterdir()} - _BEGINNINGS:

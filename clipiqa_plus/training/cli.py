@@ -238,7 +238,7 @@ class TrainCLI(LightningCLI):
 
 def _as_flags(args: Sequence[str]) -> list[str]:
     """Let ``--overwrite`` alone mean ``--overwrite=true``, as in every other command."""
-    following = [*args[1:], "--"]
+    following = [*args, "--"][1:]  # "--": nothing follows the last
     return [
         "--overwrite=true" if arg == "--overwrite" and after.startswith("-") else arg
         for arg, after in zip(args, following, strict=True)
