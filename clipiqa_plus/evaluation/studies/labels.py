@@ -9,7 +9,13 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out
+from clipiqa_plus.evaluation.studies.material import (
+    MAX_ITERATIONS,
+    PATIENCE,
+    Material,
+    StudyRows,
+    hold_out,
+)
 from clipiqa_plus.features.probes import fit_ridge
 from clipiqa_plus.training.fits import Fit, fit_contexts
 
@@ -82,6 +88,8 @@ def study_labels(material: Material, counts: Sequence[int], draws: int, rows: St
         fits,
         loss=material.loss,
         mean=material.mean,
+        max_iterations=MAX_ITERATIONS,
+        patience=PATIENCE,
     )
     for number, fitted in learned:
         scores = material.score(fitted.text, material.test)

@@ -24,6 +24,9 @@ from clipiqa_plus.scoring import pair_probability
 from clipiqa_plus.training.recipes import data_of, read_recipe
 from clipiqa_plus.training.run_folder import write_json
 
+MAX_ITERATIONS, PATIENCE = 200, 20
+"""Of each fit of a study: with fewer the seed decides more than the ratings do."""
+
 
 @dataclass(frozen=True)
 class Material:

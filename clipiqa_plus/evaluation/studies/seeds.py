@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from clipiqa_plus.evaluation.studies.material import Material
+from clipiqa_plus.evaluation.studies.material import MAX_ITERATIONS, PATIENCE, Material
 from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
@@ -40,9 +40,18 @@ def study_seeds(
             drawn = torch.Generator().manual_seed(seed)
             rows = rows[torch.randint(len(rows), (len(rows),), generator=drawn)]
         fits.append(Fit(material.prompts(seed=seed).ctx.detach(), rows, material.val))
-    how = {"loss": material.loss, "mean": material.mean}
-    data = (material.prompts(), material.clip, material.features, material.mos)
-    found = dict(fit_contexts(*data, fits, **how))  # type: ignore[arg-type]
+    learned = fit_contexts(
+        material.prompts(),
+        material.clip,
+        material.features,
+        material.mos,
+        fits,
+        loss=material.loss,
+        mean=material.mean,
+        max_iterations=MAX_ITERATIONS,
+        patience=PATIENCE,
+    )
+    found = dict(learned)
     fitted = [found[seed] for seed in range(seeds)]
     scores = torch.stack([material.score(fit.text, material.test) for fit in fitted])  # [M, N, T]
     rows_of_table = []
