@@ -198,7 +198,7 @@ _ENTRIES = (
     Published(
         "clive-zero-shot",
         "zero-shot, one pair, all 1,162 pictures of LIVE in the Wild",
-        f"{_PIQ}, for piq and for the official code; the paper has 0.612",
+        f"{_PIQ}, for piq and for the official code",
         "clive",
         near(0.64, 0.01),
         None,
@@ -229,7 +229,7 @@ _ENTRIES = (
     Published(
         "spaq-zero-shot",
         "zero-shot, one pair, the official code's fifth of SPAQ at short side 512",
-        _PAPER,
+        f"{_PAPER}, quoted from memory: read it there first",
         "spaq",
         near(0.738, 0.02),
         near(0.735, 0.02),
