@@ -31,7 +31,8 @@ def test_rooms_are_few_and_files_short() -> None:
 def test_a_room_states_what_comes_in_and_what_goes_out(room: Path) -> None:
     described = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
     assert described
-    assert re.search(r"\bIn comes? .*\bout go(es)? ", " ".join(described.split()))
+    words = " ".join(described.split())
+    assert re.search(r"\b(Takes .*\breturns|In comes? .*\bout go(es)?) ", words)
 
 
 def contract(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -21,15 +21,15 @@ class Architecture:
 
     Attributes:
         embed_dim: Width D of the image and text features.
-        image_resolution: Side in pixels of the square image the positional embedding is made for.
-        vision_layers: Blocks of the four stages (ResNet), or number of layers (ViT).
+        image_resolution: Side in pixels of the square image that fits the positional embedding.
+        vision_layers: Blocks per stage of the four stages (ResNet), or number of layers (ViT).
         vision_width: Channels of the first stage (ResNet), or token width (ViT, at least 64).
-        vision_patch_size: Side of a patch in pixels (ViT), None for a ResNet.
+        vision_patch_size: Side of a patch in pixels (ViT); None for a ResNet.
         transformer_width: Token width W of the text encoder.
         transformer_heads: Attention heads of the text encoder.
         transformer_layers: Layers of the text encoder.
-        context_length: Tokens of one text.
-        vocab_size: Tokens of the vocabulary.
+        context_length: Maximum number of tokens of a text.
+        vocab_size: Number of tokens in the vocabulary.
     """
 
     embed_dim: int
@@ -55,7 +55,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "ViT-L/14": Architecture(768, 224, 24, 1024, 14, 768, 12),
     "ViT-L/14@336px": Architecture(768, 336, 24, 1024, 14, 768, 12),
 }
-"""The nine CLIPs that OpenAI published."""
+"""The nine CLIP models published by OpenAI."""
 
 
 @functools.cache
@@ -66,26 +66,26 @@ def import_clip() -> ModuleType:
         The package `clip`, with `clip.clip` and `clip.model` imported.
 
     Raises:
-        ImportError: It is absent, or the installed setuptools does not serve it.
+        ImportError: It is not installed, or the installed setuptools is too new for it.
     """
     with warnings.catch_warnings():
-        # A DeprecationWarning or a UserWarning, by the release of setuptools.
+        # A DeprecationWarning or a UserWarning, depending on the version of setuptools.
         warnings.filterwarnings("ignore", message="(?s).*pkg_resources")
         try:
             import clip.clip
             import clip.model
         except ImportError as error:
             raise ImportError(
-                f"openai-clip cannot be imported ({error}). Setuptools must still bring it "
-                "pkg_resources: pip install openai-clip==1.0.1 'setuptools>=77.0.3,<82'"
+                f"openai-clip cannot be imported ({error}). It needs a setuptools that still "
+                "has pkg_resources: pip install openai-clip==1.0.1 'setuptools>=77.0.3,<82'"
             ) from error
     return clip
 
 
 def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
-    """Read the sizes of a CLIP off its weights.
+    """Derive the sizes of a CLIP from its weights.
 
-    The number of heads leaves no trace in them: it is OpenAI's one per 64 channels, at least one.
+    The number of heads does not show in them: it is one per 64 channels, as in OpenAI's models.
 
     Args:
         state_dict: Tensors by openai-clip's keys.
@@ -101,10 +101,10 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         found = ", ".join(list(state_dict)[:3]) or "none"
         raise ValueError(
             f"holds no CLIP in openai-clip's key layout: {_listed(missing)} missing, "
-            f"the first keys in it are {found}"
+            f"its first keys are {found}"
         )
     shapes = {key: tuple(state_dict[key].shape) for key in needed}
-    grid = round((shapes[grid_key][0] - 1) ** 0.5)  # one more position: the class token, the mean
+    grid = round((shapes[grid_key][0] - 1) ** 0.5)  # one extra row: the class or mean token
     vision: dict[str, Any]
     if vit:
         width, _, patch, _ = shapes["visual.conv1.weight"]
@@ -118,7 +118,7 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         vision = {
             "image_resolution": grid * 32,  # the stride of the ResNets
             "vision_layers": tuple(_count(state_dict, f"visual.layer{i}.") for i in (1, 2, 3, 4)),
-            "vision_width": 2 * shapes["visual.conv1.weight"][0],  # the stem begins at half of it
+            "vision_width": 2 * shapes["visual.conv1.weight"][0],  # the stem starts at half of it
             "vision_patch_size": None,
         }
     text_width = shapes["ln_final.weight"][0]
@@ -134,13 +134,13 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
 
 
 def empty_clip(state_dict: Mapping[str, Tensor]) -> "CLIP":
-    """Build the model that these weights fit, on the meta device: sizes without memory.
+    """Build the model for these weights on the meta device: shapes without memory.
 
     Args:
         state_dict: Tensors by openai-clip's keys.
 
     Raises:
-        ValueError: The tensors are not those of one CLIP: a key is missing or unknown, a tensor
+        ValueError: The tensors are not those of one CLIP: a key is missing or unknown, or a tensor
             has another shape or holds integers.
     """
     architecture = architecture_of(state_dict)
@@ -149,7 +149,7 @@ def empty_clip(state_dict: Mapping[str, Tensor]) -> "CLIP":
             model: CLIP = import_clip().model.CLIP(**asdict(architecture))
     except (AssertionError, ValueError, ZeroDivisionError) as error:
         raise ValueError(f"has sizes that openai-clip cannot build: {architecture}") from error
-    # Counts of training steps have no effect here, and older files lack them.
+    # BatchNorm's step counters have no effect here, and older files lack them.
     expected = {k: v for k, v in model.state_dict().items() if not k.endswith("_batches_tracked")}
     given = {k: v for k, v in state_dict.items() if not k.endswith("_batches_tracked")}
     shared = expected.keys() & given.keys()
@@ -171,13 +171,13 @@ def empty_clip(state_dict: Mapping[str, Tensor]) -> "CLIP":
 def random_clip(name_or_architecture: str | Architecture, seed: int = 0) -> "CLIP":
     """Build a CLIP with random weights, for tests and timings: float32, eval, without gradients.
 
-    Beyond the initialisation by openai-clip, what that leaves at zero, at one or faint (norms,
-    attention biases, the picture's positional embedding) is random too: every part of the model
-    shows in the features, and the features of two pictures or texts differ.
+    Weights that openai-clip initialises to zero, one or small values (norms, attention biases, the
+    positional embedding of the image tower) are random too. Every part of the model then affects
+    the features, and the features of different pictures or texts differ.
 
     Args:
         name_or_architecture: One of `ARCHITECTURES`, or other sizes.
-        seed: The same seed gives the same weights; the global random state stays as it is.
+        seed: The same seed gives the same weights; the global random state is not changed.
 
     Raises:
         ValueError: Unknown name.
@@ -195,7 +195,7 @@ def random_clip(name_or_architecture: str | Architecture, seed: int = 0) -> "CLI
 
 
 def unknown_name(name: str) -> ValueError:
-    """Return the error for a name that is no CLIP, with the names that are."""
+    """Return the error for an unknown CLIP name; it lists the known names."""
     close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
     guess = f" Did you mean {close[0]}?" if close else ""
     return ValueError(f"{name!r} is not the name of a CLIP.{guess} Names: {_listed(ARCHITECTURES)}")
@@ -215,7 +215,7 @@ def _liven(model: "CLIP") -> None:
         if name.endswith("running_var"):  # torch's initial convolutions give about 1/6
             tensor.uniform_(0.1, 0.3)
         if name.startswith("layer") and name.endswith("bn3.weight"):
-            tensor.mul_(0.3)  # residual branches of full strength explode with the depth
+            tensor.mul_(0.3)  # without this, activations explode with depth
         if name.endswith("positional_embedding"):
             tensor.normal_(std=0.5)
 

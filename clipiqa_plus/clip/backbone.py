@@ -1,4 +1,4 @@
-"""FrozenCLIP: the openai-clip model as a fixed function from pictures and prompts to features."""
+"""FrozenCLIP: the openai-clip model as a fixed feature extractor for pictures and prompts."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ TextPrecision = Literal["fp32", "bf16"]
 
 
 class FrozenCLIP(nn.Module):
-    """A CLIP that nothing changes: no gradient, evaluation mode, no entry in a checkpoint.
+    """A frozen CLIP: no gradients, always in evaluation mode, not saved in checkpoints.
 
-    The openai-clip model is held outside of the module registry. Therefore ``parameters()``,
-    ``state_dict()`` and ``train()`` of any module that contains a FrozenCLIP pass it by, and a
-    distributed wrapper neither broadcasts nor synchronises its 100 million weights, while
+    The openai-clip model is not registered as a submodule. Therefore ``parameters()``,
+    ``state_dict()`` and ``train()`` of a module that contains a FrozenCLIP skip it, and a
+    distributed wrapper neither broadcasts nor synchronises its 100 million weights.
     ``to(device)`` still moves it.
 
     Args:
         clip: Model of the openai-clip class in fp32; it is frozen in place.
         name: Name for messages and metadata.
         fingerprint: SHA-256 of the weights.
-        pos_embedding: What is done with the image tower's positional embedding, see
-            :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. None is the usual way: ``none`` on
-            a ResNet, as in the paper, which lets it take any size well, and ``grid`` on a ViT.
+        pos_embedding: How the image tower's positional embedding is treated, see
+            :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. None selects the default: ``none``
+            on a ResNet, as in the paper, which suits pictures of any size, and ``grid`` on a ViT.
             Booleans of earlier recipes and files keep their meaning, see
             :func:`~clipiqa_plus.clip.image_tower.position_name`.
-        precision: Number format of the image tower. Features are returned in fp32 always.
+        precision: Number format of the image tower. Features are always returned in fp32.
         text_precision: Number format of the matrix products in the text tower's blocks.
-        compile_text: Compile the text pass of a training step, see :func:`text_pass.compiled`.
+        compile_text: Compile the text pass of a training step, see
+            :func:`~clipiqa_plus.clip.text_tower.compiled`.
     """
 
     def __init__(
@@ -78,14 +79,14 @@ class FrozenCLIP(nn.Module):
         prepare(clip.visual, precision)
         clip.eval().requires_grad_(False)
         use_precision(clip.transformer, DTYPES[text_precision])
-        self.__dict__["clip"] = clip  # past nn.Module.__setattr__, which would register it
+        self.__dict__["clip"] = clip  # nn.Module.__setattr__ would register it
         self.name = name
         self.fingerprint = fingerprint
         self.precision: Precision = precision
         self.text_precision: TextPrecision = text_precision
         self.compile_text = compile_text
         self.logit_scale = math.exp(float(clip.logit_scale))
-        """Factor from cosine to logit, about 100 (the exponential is taken)."""
+        """Factor from cosine to logit, about 100 (already exponentiated)."""
         self._has_text = True
         self._fused: FusedTower | None = None
         if not self.is_vit and precision == "fp32" and is_offered():
@@ -114,8 +115,8 @@ class FrozenCLIP(nn.Module):
             compile_text: See the class.
 
         Raises:
-            ValueError: If the name is unknown or the file is not CLIP's.
-            FileNotFoundError: If the file is not there, or no source of the weights answers.
+            ValueError: If the name is unknown or the file does not hold CLIP weights.
+            FileNotFoundError: If the file does not exist or cannot be downloaded.
         """
         weights = load_weights(name)
         clip = build_clip(weights, release=True)
@@ -123,7 +124,7 @@ class FrozenCLIP(nn.Module):
         return cls(clip, *facts, pos_embedding, precision, text_precision, compile_text)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenCLIP:
-        # Device moves reach the model; a change of dtype does not: precision is chosen once.
+        # The model follows device moves but not dtype changes: its precision is fixed.
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
@@ -144,17 +145,17 @@ class FrozenCLIP(nn.Module):
 
     @property
     def context_length(self) -> int:
-        """Most tokens that a prompt may have."""
+        """Maximum number of tokens of a prompt."""
         return cast(int, self.clip.positional_embedding.shape[0])
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return cast(torch.device, self.clip.logit_scale.device)
 
     @property
     def least_size(self) -> int:
-        """Shortest side in pixels that the image tower can take."""
+        """Smallest side in pixels that the image tower accepts."""
         return cast(int, self.clip.visual.conv1.kernel_size[0]) if self.is_vit else 32
 
     @property
@@ -163,7 +164,7 @@ class FrozenCLIP(nn.Module):
         return sum(p.numel() for p in self.clip.parameters())
 
     def describe(self) -> dict[str, Any]:
-        """Return what fixes this function: name, weights, positional embedding, precision."""
+        """Return what determines the features: name, weights, positional embedding, precision."""
         return {
             "backbone": self.name,
             "weights_sha256": self.fingerprint,
@@ -177,15 +178,15 @@ class FrozenCLIP(nn.Module):
         """Encode pictures of any size.
 
         Args:
-            images: [B, 3, H, W], or B pictures [3, H, W] of unequal sizes, of which those of one
-                size are encoded together; RGB, uint8 in 0 to 255 or floating point in [0, 1].
-            differentiable: Let gradients flow to the pictures, where the caller records them.
+            images: [B, 3, H, W], or B pictures [3, H, W] of different sizes; pictures of equal
+                size are encoded together. RGB, uint8 in 0 to 255 or floating point in [0, 1].
+            differentiable: Let gradients flow to the pictures if autograd is enabled.
 
         Returns:
             Unit features, float32 [B, D].
 
         Raises:
-            ValueError: If the shape, the range or the size does not fit.
+            ValueError: If the shape, the range or the size is not supported.
         """
         with (
             torch.set_grad_enabled(differentiable and torch.is_grad_enabled()),
@@ -220,7 +221,7 @@ class FrozenCLIP(nn.Module):
         return F.normalize(features, dim=-1)
 
     def drop_text_tower(self) -> None:
-        """Give up the text tower, 250 MB of RN50's 400; only pictures can be encoded then."""
+        """Free the text tower, 250 MB of RN50's 400; only pictures can be encoded afterwards."""
         self.clip.transformer = nn.Identity()
         self.clip.token_embedding = nn.Embedding(0, self.width, device=self.device)
         self._has_text = False
@@ -238,19 +239,19 @@ class FrozenCLIP(nn.Module):
         return self.clip.token_embedding(ids.to(self.device))
 
     def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
-        """Encode prompts given as token embeddings, differentiable in them alone.
+        """Encode prompts given as token embeddings; only these receive gradients.
 
-        Under the causal mask no token sees what follows it. Therefore positions behind the last
-        end of text change nothing and need not be given: a prompt of 16 context tokens costs 21
-        positions, not 77. For the same reason a beginning that all prompts share is the same in
-        every layer and is computed once.
+        With the causal mask no token attends to later ones. Positions after the last end-of-text
+        token therefore change nothing and can be omitted: a prompt of 16 context tokens takes 21
+        positions, not 77. For the same reason a prefix that all prompts share is the same in every
+        layer and is computed once.
 
         Args:
             embeddings: float32 [N, L, W], without positional embedding; or M sets of prompts
-                [M, N, L, W], which differ in their embeddings alone.
+                [M, N, L, W], which differ only in their embeddings.
             eot: int64 [N], position of each prompt's end-of-text token.
             shared: Number of leading positions, fewer than any ``eot``, that hold the same tokens
-                in the N prompts. Their gradient arrives at the first prompt's embeddings.
+                in the N prompts. Their gradient goes to the first prompt's embeddings.
 
         Returns:
             Unit features, float32 [N, D] or [M, N, D].
@@ -261,7 +262,7 @@ class FrozenCLIP(nn.Module):
         self._require_text()
         if embeddings.shape[-2] > self.context_length:
             raise ValueError(
-                f"a prompt has {embeddings.shape[-2]} tokens and the model takes "
+                f"a prompt has {embeddings.shape[-2]} tokens, but the model takes at most "
                 f"{self.context_length}; use fewer context tokens or words"
             )
         learning = torch.is_grad_enabled() and embeddings.requires_grad

@@ -1,8 +1,8 @@
-"""A context in which fp32 means fp32: features must not depend on who encodes a picture, or when.
+"""Context manager for full fp32 precision: features must not depend on the caller's settings.
 
-On a GPU torch computes fp32 convolutions in TF32 by default, and matrix products too where a user
-asks for that, with 10 bits of fraction in place of 23. An autocast around a training step would
-lower the precision of a picture that is encoded live, but not of a cached one.
+On a GPU torch computes fp32 convolutions in TF32 by default, and matrix products if the user
+enables that; TF32 has 10 fraction bits instead of 23. Autocast around a training step would lower
+the precision of pictures that are encoded live, but not of cached ones.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """Turn TF32 and autocast off, for the process and the thread, and restore both.
+    """Disable TF32 (for the process) and autocast (for the thread); restore both on exit.
 
     Args:
-        device: Type of the device that computes.
+        device: Type of the device in use, such as ``cuda``.
     """
     flags = _flags()
     before = [getattr(owner, name) for owner, name, _ in flags]
@@ -34,7 +34,7 @@ def full_precision(device: str) -> Iterator[None]:
 
 
 def _flags() -> list[tuple[Any, str, Any]]:
-    """Return owner, name and value for fp32 of each flag; torch 2.9 renamed them."""
+    """Return owner, name and full-precision value of each flag; torch 2.9 renamed them."""
     backends: Any = torch.backends
     if hasattr(backends, "fp32_precision"):
         owners = (

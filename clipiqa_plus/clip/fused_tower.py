@@ -1,8 +1,8 @@
-"""FusedTower: the convolutions of a ResNet on a CPU, each in one pass with what follows it.
+"""FusedTower: a ResNet's convolutions on a CPU, fused with the operations that follow them.
 
-oneDNN applies ReLU, and adds the residual branch, while the result of a convolution is still at
-hand, and keeps weights in the order that its kernels read. torch's own compiler uses both; here
-they are called directly, without a compiler and for any size of picture.
+oneDNN applies ReLU and adds the residual branch while the output of a convolution is still in
+cache, and stores weights in the layout that its kernels read. torch's compiler uses both; here they
+are called directly, without a compiler and for pictures of any size.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from clip.model import ModifiedResNet
 
 PIXELS = 1024 * 384
-"""Most pixels of pictures that are encoded together: more at once is slower, and takes memory."""
+"""Maximum number of pixels encoded together: more would be slower and take more memory."""
 
 
 class FusedTower:
     """A frozen ResNet up to its attention pool, without gradients.
 
-    The operators are private to torch: ask :func:`is_offered` first.
+    It uses private operators of torch: check :func:`is_offered` first.
 
     Args:
-        visual: Image tower of openai-clip in fp32 on the CPU, its BatchNorm folded. Its
-            convolutions are read, not changed; once it has run, a copy of their weights is held.
+        visual: Image tower of openai-clip in fp32 on the CPU, with its BatchNorm folded. It is not
+            changed; after the first run a copy of its convolution weights is kept.
     """
 
     def __init__(self, visual: ModifiedResNet) -> None:
@@ -38,7 +38,7 @@ class FusedTower:
         self._blocks = [_Block(block) for layer in layers for block in layer]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Weights in oneDNN's order can neither be copied nor pickled; they are made again.
+        # Weights in oneDNN's layout can be neither copied nor pickled: they are rebuilt.
         return FusedTower, (self.visual,)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class FusedTower:
 
 
 class _Block:
-    """One residual block; it may overwrite its input."""
+    """A residual block; it may overwrite its input."""
 
     def __init__(self, block: Any) -> None:
         self.stride: int = block.stride
@@ -74,10 +74,10 @@ class _Block:
 
 
 class _Conv:
-    """A convolution with its weights in the order of the shape that it saw last.
+    """A convolution with its weights in the layout for the last input shape.
 
-    Weights in another shape's order are turned around by oneDNN in every call, at many times the
-    cost of putting them in order anew.
+    oneDNN would convert weights laid out for another shape in every call, which costs many times
+    as much as reordering them once.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -93,7 +93,7 @@ class _Conv:
         )
 
     def add_relu_(self, x: Tensor, other: Tensor) -> Tensor:
-        """Return relu(conv(x) + other), in place of ``other``."""
+        """Compute relu(conv(x) + other) in place, in ``other``, and return it."""
         operator = torch.ops.mkldnn._convolution_pointwise_.binary
         return operator(
             other, x, self._weight_for(x), self.conv.bias, *self.geometry, "add", 1, "relu", [], ""
@@ -110,9 +110,9 @@ class _Conv:
 
 @lru_cache(maxsize=1)
 def is_offered() -> bool:
-    """Whether this torch has the operators for this processor and they compute what they should.
+    """Whether this torch has the operators for this CPU and their results are correct.
 
-    Tried once on a small convolution: nothing promises that another torch has them in this form.
+    Tested once on a small convolution, since private operators may change between releases.
     """
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False

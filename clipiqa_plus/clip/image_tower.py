@@ -1,8 +1,8 @@
-"""The image tower: from pictures to features by openai-clip's weights, at any size of picture.
+"""The image tower: encodes pictures of any size with openai-clip's weights.
 
-A ViT, and the attention pool of a ResNet, were trained with a positional embedding: a table of one
-row for the class (or mean) token and g*g rows for a grid of g x g cells, 7x7 at 224x224. A picture
-of another size has h x w cells. :data:`PosEmbedding` names what is done then.
+A ViT and the attention pool of a ResNet have a positional embedding: a table with one row for the
+class (or mean) token and g*g rows for a grid of g x g cells, 7x7 at 224x224. A picture of another
+size has h x w cells; :data:`PosEmbedding` names the ways to handle it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16", "fp16"]
 
 PosEmbedding = Literal["none", "grid", "table"]
-"""``none``: no positional embedding (CLIP-IQA, section 3.2). ``grid``: its grid is resized
-bicubically to h x w cells. ``table``: its whole table of 1 + g*g rows is resized along the rows,
-cubically, to 1 + h*w, as pyiqa, the official code and piq do."""
+"""``none``: no positional embedding (CLIP-IQA, section 3.2). ``grid``: the grid is resized
+bicubically to h x w cells. ``table``: the whole table of 1 + g*g rows is resized cubically along
+its rows to 1 + h*w, as in pyiqa, the official code and piq."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,7 +37,7 @@ def check_images(images: Tensor, least_size: int) -> None:
     """Refuse anything but RGB pictures [B, 3, H, W] as uint8 or as floats in [0, 1].
 
     Raises:
-        ValueError: Saying what was given and what is expected.
+        ValueError: If they are anything else; the message states what was given and expected.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"pictures of shape {tuple(images.shape)}; expected [B, 3, H, W], RGB")
@@ -51,7 +51,7 @@ def check_images(images: Tensor, least_size: int) -> None:
     if not images.is_floating_point():
         raise ValueError(f"pictures of type {images.dtype}; expected uint8, or floats in [0, 1]")
     low, high = images.aminmax()
-    # Resampling may overshoot by rounding; 0-255 floats and CLIP-normalised input must not pass.
+    # Allows rounding errors of resampling, but not 0-255 floats or CLIP-normalised input.
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(
             f"float pictures range from {low:g} to {high:g}; expected [0, 1] (divide 0-255 by 255, "
@@ -60,15 +60,15 @@ def check_images(images: Tensor, least_size: int) -> None:
 
 
 def position_name(given: PosEmbedding | bool | None, is_vit: bool = False) -> PosEmbedding:
-    """Return the name of a way to treat the positional embedding.
+    """Return how to treat the positional embedding, by name.
 
     Args:
-        given: The name itself; None for the usual way, ``none`` on a ResNet and ``grid`` on a ViT;
-            or a boolean of earlier recipes and files: True is ``grid``, False the usual way.
+        given: The name itself; None for the default, ``none`` on a ResNet and ``grid`` on a ViT;
+            or a boolean of earlier recipes and files: True is ``grid``, False the default.
         is_vit: Whether the backbone is a ViT.
 
     Raises:
-        ValueError: If there is no such way.
+        ValueError: If the name is unknown.
     """
     if given is None or given is False:
         return "grid" if is_vit else "none"
@@ -82,12 +82,12 @@ def position_name(given: PosEmbedding | bool | None, is_vit: bool = False) -> Po
 
 
 def prepare(visual: ModifiedResNet | VisionTransformer, precision: Precision) -> None:
-    """Bring a frozen image tower into the form that it is run in, in place.
+    """Convert a frozen image tower to the given precision, in place.
 
-    In fp32 and bf16 each BatchNorm is folded into the convolution before it. In fp16 it is not:
-    OpenAI's weights are fp16 numbers, which folding would round once more, and that moves features
-    further than all rounding of activations. As in openai-clip, norms keep their weights in
-    fp32; so do embeddings, the attention pool and the last projection, which cost little.
+    In fp32 and bf16 each BatchNorm is folded into the preceding convolution. In fp16 it is not:
+    OpenAI's weights are fp16 numbers, and folding would round them again, which changes features
+    more than all rounding of activations. As in openai-clip, norms keep fp32 weights; so do
+    embeddings, the attention pool and the last projection, which cost little.
     """
     if precision != "fp16":
         _fold_batchnorm(visual)
@@ -101,16 +101,16 @@ def prepare(visual: ModifiedResNet | VisionTransformer, precision: Precision) ->
 def encode_normalised(
     visual: ModifiedResNet | VisionTransformer, images: Tensor, pos_embedding: PosEmbedding
 ) -> Tensor:
-    """Run the image tower by plain operations of torch, which every exporter knows.
+    """Run the image tower with plain torch operations, which every exporter supports.
 
     Args:
-        visual: Image tower of openai-clip, as :func:`prepare` leaves it.
+        visual: Image tower of openai-clip, after :func:`prepare`.
         images: [B, 3, H, W] in the dtype of its convolutions, normalised by :data:`MEAN` and
             :data:`STD`.
         pos_embedding: See :data:`PosEmbedding`.
 
     Returns:
-        Features, float32 [B, D], of any length.
+        Features, float32 [B, D], not normalised.
     """
     if hasattr(visual, "class_embedding"):
         return _encode_vit(visual, images, pos_embedding)
@@ -127,7 +127,7 @@ def _encode_resnet(visual: ModifiedResNet, images: Tensor, pos_embedding: PosEmb
 
 
 def pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: PosEmbedding) -> Tensor:
-    """Attention pooling for the mean token only: openai-clip computes all queries, keeps one.
+    """Attention pooling for the mean token only; openai-clip computes all queries and keeps one.
 
     Args:
         pool: The attention pool of a ResNet, in fp32.
@@ -141,9 +141,9 @@ def pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: PosEmbeddi
     x = x.float().flatten(2).transpose(1, 2)  # [B, hw, C]
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)  # [B, 1 + hw, C]
     x = _add_position(x, pool.positional_embedding, height, width, pos_embedding)
-    # The projections of keys and values move from the 1 + hw tokens to the one query and the one
-    # result: q . (K x) = (K^T q) . x, and the sum of a_i (V x_i) is V (sum of a_i x_i). The bias
-    # of the keys shifts all logits of a head alike, which the softmax does not see.
+    # The key and value projections are applied to the single query and the single result instead
+    # of all 1 + hw tokens: q . (K x) = (K^T q) . x, and the sum of a_i (V x_i) is V (sum of a_i
+    # x_i). The key bias shifts all logits of a head equally, so the softmax cancels it.
     heads = pool.num_heads
     query = pool.q_proj(x[:, 0]).unflatten(-1, (heads, -1))  # [B, heads, C / heads]
     key_map = pool.k_proj.weight.unflatten(0, (heads, -1))  # [heads, C / heads, C]
@@ -156,7 +156,7 @@ def pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: PosEmbeddi
 
 
 def _encode_vit(visual: VisionTransformer, images: Tensor, pos_embedding: PosEmbedding) -> Tensor:
-    x = visual.conv1(images)  # [B, C, h, w]; pixels beyond the last whole patch are left out
+    x = visual.conv1(images)  # [B, C, h, w]; pixels beyond the last whole patch are dropped
     height, width = x.shape[2:]
     x = x.flatten(2).transpose(1, 2)  # [B, hw, C]
     x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
@@ -184,20 +184,20 @@ def _resize_grid(embedding: Tensor, height: int, width: int) -> Tensor:
 
 
 def _resize_table(embedding: Tensor, height: int, width: int) -> Tensor:
-    # The peers take the table for a picture of one channel, 1 + g*g pixels high and C wide. The
-    # width stays, so this is cubic along the rows alone, the row of the class token included.
+    # pyiqa and the others treat the table as a picture of one channel, 1 + g*g pixels high and C
+    # wide. The width stays, so the resize acts along the rows only, class token included.
     size = (1 + height * width, embedding.shape[1])
     table = F.interpolate(embedding[None, None], size, mode="bicubic", align_corners=False)
     return table[0, 0]
 
 
 def _fold_batchnorm(visual: nn.Module) -> None:
-    """Fold each BatchNorm of a frozen ResNet into the convolution before it.
+    """Fold each BatchNorm of a frozen ResNet into the preceding convolution.
 
-    With fixed statistics the two are one affine map; this changes the rounding and saves a pass
-    over every feature map. openai-clip names them ``convN``, ``bnN``, or ``0``, ``1`` in a
-    downsampling branch. The weights are replaced, not written over: their tensors may be those of
-    a state dict that is used again.
+    With fixed statistics the two are one affine map; folding changes only the rounding and saves a
+    pass over every feature map. openai-clip names them ``convN``, ``bnN``, or ``0``, ``1`` in a
+    downsampling branch. The weights are replaced rather than overwritten, since their tensors may
+    belong to a state dict that is used again.
     """
     for module in visual.modules():
         for name, norm in list(module.named_children()):
@@ -217,8 +217,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         norm.weight,
         norm.bias,
     )
-    # The layout that CPU and GPU convolutions are fastest in; at once, so that the whole tower is
-    # never in memory twice.
+    # The fastest layout for convolutions on CPU and GPU; converted layer by layer, so that the
+    # whole tower is never in memory twice.
     conv.weight = nn.Parameter(
         weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False
     )

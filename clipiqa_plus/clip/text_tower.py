@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def encode_embeddings(clip: CLIP, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
-    """Encode prompts, without a look at the values of any tensor: a GPU is never waited for.
+    """Encode prompts without reading tensor values on the host, so without waiting for a GPU.
 
     Args:
         clip: Model of openai-clip, frozen.
         embeddings: float32 [N, L, W] or [M, N, L, W], see
             :meth:`~clipiqa_plus.clip.backbone.FrozenCLIP.encode_text`.
         eot: int64 [N], position of each prompt's end-of-text token, less than L.
-        shared: Length of the beginning that the N prompts share.
+        shared: Length of the prefix that the N prompts share.
 
     Returns:
         Unit features, float32 [N, D] or [M, N, D].
@@ -49,8 +49,8 @@ def encode_embeddings(clip: CLIP, embeddings: Tensor, eot: Tensor, shared: int =
 def compiled(device: str) -> Callable[[CLIP, Tensor, Tensor, int], Tensor]:
     """Return :func:`encode_embeddings` compiled by torch, for the forward and backward pass.
 
-    On a GPU in the mode that replays CUDA graphs; that one has only been written, never run. The
-    first call compiles, which takes minutes and, on a CPU, a C++ compiler.
+    The first call compiles, which takes minutes and, on a CPU, requires a C++ compiler. On a GPU
+    the mode that replays CUDA graphs is used, which is untested.
     """
     mode = "reduce-overhead" if device == "cuda" else None
     return torch.compile(encode_embeddings, mode=mode, fullgraph=True, dynamic=False)
@@ -65,16 +65,16 @@ def use_precision(transformer: Transformer, dtype: torch.dtype) -> None:
 
 
 def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay prompts of one beginning out as one sequence: the beginning, then each one's own rest.
+    """Merge prompts with a common prefix into one sequence: the prefix, then each prompt's rest.
 
     Args:
         x: [N, L, W], or M such sets [M, N, L, W].
         last: int64 [N], position of the last token of each prompt.
-        shared: Length of the beginning.
+        shared: Length of the prefix.
 
     Returns:
-        A sequence for each set [M, R, W], their additive mask [R, R], in which a rest sees the
-        beginning and itself, and the position of each last token in its sequence, [M, N].
+        One sequence per set, [M, R, W]; their additive mask [R, R], in which each rest attends to
+        the prefix and to itself; and the position of each last token in its sequence, [M, N].
     """
     x = x if x.ndim == 4 else x[None]
     count, length = x.shape[1:3]
@@ -90,20 +90,20 @@ def _merge_prompts(x: Tensor, last: Tensor, shared: int) -> tuple[Tensor, Tensor
 
 
 def _additive(visible: Tensor) -> Tensor:
-    """Turn what each row sees into the mask that is added to its attention logits."""
+    """Turn a boolean attention mask into one that is added to the attention logits."""
     return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, -math.inf)
 
 
 def _text_block(block: Any, x: Tensor, mask: Tensor, last: Tensor | None = None) -> Tensor:
-    """One residual block of openai-clip's text transformer, by fused attention.
+    """One residual block of openai-clip's text transformer, with fused attention.
 
-    Norms and the residual sum stay in fp32 whatever the format of the matrices.
+    Norms and the residual sum stay in fp32 whatever the precision of the matrices.
 
     Args:
         block: Block of openai-clip.
         x: float32 [B, R, W].
         mask: Additive attention mask, [R, R].
-        last: int64 [B, K], the only rows that are wanted; None wants all.
+        last: int64 [B, K], the rows to compute; None computes all.
 
     Returns:
         float32 [B, R, W] or [B, K, W].

@@ -1,9 +1,9 @@
-"""The tensors of a TorchScript archive, read without running anything that is in it.
+"""Read the tensors of a TorchScript archive without running any of its code.
 
 OpenAI publishes CLIP as such archives. torch's own loader compiles their code and may run it. Here
-the data alone are read: `data.pkl`, a pickle of the modules' attributes, and `data/N`, the bytes of
-the tensors. Python's unpickler would call what a pickle names; the few operations that a pickle of
-modules and tensors takes are followed here instead, and every other one is refused.
+only the data are read: `data.pkl`, a pickle of the modules' attributes, and `data/N`, the bytes of
+the tensors. Python's unpickler would call whatever a pickle names; this reader implements only the
+few operations that a pickle of modules and tensors needs and refuses all others.
 """
 
 import math
@@ -32,7 +32,7 @@ _DTYPES = {
     "torch DoubleStorage": torch.float64,
 }
 
-# CLIP's text blocks hold the causal mask as a plain attribute, which is no part of the state.
+# CLIP's text blocks store the causal mask as a plain attribute, not as part of the state dict.
 _NO_STATE = "attn_mask"
 
 
@@ -46,7 +46,7 @@ def read_torchscript(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         Tensors by the names of their modules, on the CPU, in the precision of the file.
 
     Raises:
-        pickle.UnpicklingError: It holds something else than modules and tensors.
+        pickle.UnpicklingError: It holds anything other than modules and tensors.
         RuntimeError: It is damaged.
     """
     try:
@@ -76,7 +76,7 @@ class _Global(str):
 
 
 class _Record(NamedTuple):
-    """A tensor: the record of its numbers, and its part of them."""
+    """A tensor: the key of its storage, and its view of that storage."""
 
     key: str
     dtype: torch.dtype
@@ -87,13 +87,13 @@ class _Record(NamedTuple):
 
 @dataclass(eq=False)
 class _Module:
-    """A module, of whatever class."""
+    """A module of any class."""
 
     attributes: dict[Any, Any] = field(default_factory=dict)
 
 
 def _unpickle(data: bytes) -> Any:
-    """Follow a pickle of modules, tensors and plain values."""
+    """Interpret a pickle of modules, tensors and plain values."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[Any, Any] = {}
@@ -154,13 +154,13 @@ def _unpickle(data: bytes) -> Any:
 
 
 def _make(called: Any, arguments: Any) -> Any:
-    """Return what stands for the result of a call."""
+    """Return a stand-in for the result of a call."""
     if isinstance(called, _Global):
         if called.startswith("__torch__."):
             return _Module()
         if called == "collections OrderedDict" and not arguments:
             return {}
-        if called.startswith("torch.jit._pickle "):  # a list or mapping, and its type
+        if called.startswith("torch.jit._pickle "):  # a list or mapping with its type
             return arguments[0]
         if called == "torch._utils _rebuild_tensor_v2":
             (key, dtype), offset, size, stride, *_ = arguments
@@ -169,7 +169,7 @@ def _make(called: Any, arguments: Any) -> Any:
 
 
 def _tensors_of(module: _Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, _Record]]:
-    """List the tensors of a module and of the modules in it, each once."""
+    """Yield the tensors of a module and of its submodules, each once."""
     seen.add(id(module))
     for name, value in module.attributes.items():
         if isinstance(value, _Record) and name != _NO_STATE:
@@ -179,7 +179,7 @@ def _tensors_of(module: _Module, prefix: str, seen: set[int]) -> Iterator[tuple[
 
 
 def _read(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
-    if record.compress_type != zipfile.ZIP_STORED:  # torch compresses code alone
+    if record.compress_type != zipfile.ZIP_STORED:  # torch compresses only code
         raise RuntimeError(f"its record {record.filename} is compressed")
     return archive.read(record)
 

@@ -1,12 +1,13 @@
-"""A CLIP name, an embedded model or a weights file -> verified weights -> the model.
+"""CLIP weights by model name or file: find, verify and read them, and build the model.
 
-A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors: recognised
-by content, not by suffix. Keys follow openai-clip's layout, which open_clip's `CLIP` shares, so its
-files load too. But a file does not record its activation: only weights trained with QuickGELU
-(open_clip's `openai` and `quickgelu` models) are right here, for openai-clip knows no other.
+A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors; it is
+recognised by content, not by suffix. Keys follow openai-clip's layout. open_clip's `CLIP` uses the
+same, so its files load too. But files do not record the activation: only weights trained with
+QuickGELU (open_clip's `openai` and `quickgelu` models) are correct here, since openai-clip has no
+other.
 
-A matrix may be stored as two factors, `KEY.left` [n, r] and `KEY.right` [r, m]: the embedding of
-49,408 tokens is most of a small CLIP otherwise.
+A matrix may be stored as two factors, `KEY.left` [n, r] and `KEY.right` [r, m]; otherwise the
+embedding of 49,408 tokens would be most of a small CLIP.
 """
 
 import os
@@ -50,15 +51,15 @@ __all__ = [
 
 _ASSETS = Path(__file__).parent / "assets"
 EMBEDDED = {name: _ASSETS / f"{name}_clip.safetensors" for name in ("photo", "demo")}
-"""The models in the package: trained on photographs, and on drawings alone (until 0.3)."""
+"""The models in the package: trained on photographs, and on drawings only (until 0.3)."""
 
-# openai-clip knows one address and the SHA-256. The others, in order: the storage behind that
-# address, and the copy that piq keeps of RN50.
+# openai-clip lists one address and the SHA-256. The fallbacks, in order: the storage behind that
+# address, and piq's copy of RN50.
 _FRONT, _STORAGE = "openaipublic.azureedge.net", "openaipublic.blob.core.windows.net"
 _COPIES = {"RN50": "https://github.com/photosynthesis-team/piq/releases/download/v0.7.1/RN50.pt"}
 _SIZES = {"RN50": 255_827_503}  # bytes
 
-# OpenAI's archives hold these numbers among the weights.
+# OpenAI's archives store these numbers among the weights.
 _CONSTANTS = frozenset({"input_resolution", "context_length", "vocab_size"})
 
 
@@ -67,11 +68,11 @@ class Weights:
     """The weights of one CLIP, from a verified file.
 
     Attributes:
-        name: One of `ARCHITECTURES` or `EMBEDDED`, or the file's name where the weights are others.
+        name: One of `ARCHITECTURES` or `EMBEDDED`, or the file's name for any other weights.
         state_dict: Tensors by openai-clip's keys, on the CPU, in the precision of the file.
         sha256: SHA-256 of the file, in hex.
         path: The file.
-        metadata: What a safetensors file tells about itself; empty for other files.
+        metadata: Metadata of a safetensors file; empty for other files.
     """
 
     name: str
@@ -88,9 +89,9 @@ def load_weights(
 ) -> Weights:
     """Find, verify and read the weights of a CLIP.
 
-    A name is looked up in the cache, then in openai-clip's own (`~/.cache/clip`), then downloaded
-    into the cache; each time the SHA-256 that openai-clip states decides. A name never means a
-    file: write `./RN50` for a file called RN50.
+    A name is looked up in the cache, then in openai-clip's own (`~/.cache/clip`), and otherwise
+    downloaded into the cache. A file is used only if it has the SHA-256 that openai-clip states. A
+    name never refers to a local file: write `./RN50` for a file called RN50.
 
     Args:
         name_or_path: One of `ARCHITECTURES`, one of `EMBEDDED`, or the path of a weights file.
@@ -98,16 +99,16 @@ def load_weights(
         sha256: The SHA-256 that the file must have, in hex.
 
     Returns:
-        The weights. They carry the name of a published CLIP only if the file's SHA-256 is its own.
+        The weights. They have the name of a published CLIP only if the file's SHA-256 matches.
 
     Raises:
         ValueError: An unknown name, another SHA-256, or a file that holds no CLIP.
-        FileNotFoundError: No such file, or no mirror gave it.
-        PermissionError: The cache folder cannot be written.
+        FileNotFoundError: No such file, or no mirror has it.
+        PermissionError: The cache folder is not writable.
     """
     name, path, digest = _locate(os.fspath(name_or_path), cache_dir)
     if sha256 is not None and digest != sha256.lower():
-        raise ValueError(f"{path} is another file: its SHA-256 is {digest}, not {sha256}")
+        raise ValueError(f"{path} is not the expected file: SHA-256 {digest}, not {sha256}")
     content, metadata = _read(path)
     try:
         state_dict = _tensors(content)
@@ -125,8 +126,8 @@ def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "
     Args:
         weights: Weights, or their tensors by openai-clip's keys. float32 tensors become the
             parameters of the model as they are, without a copy; others are converted.
-        release: Empty the weights on the way: those of a file in fp16 are then never held whole
-            in both formats.
+        release: Remove each tensor from the weights once it is converted, so that an fp16 file is
+            never completely in memory in both formats.
 
     Raises:
         ValueError: The tensors are not those of one CLIP.
@@ -138,7 +139,7 @@ def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "
         tensor = state_dict.pop(key) if release else state_dict[key]
         single[key] = tensor.float() if tensor.is_floating_point() else tensor
     model.load_state_dict(single, assign=True)
-    # The causal mask is no part of the state: it is still on the meta device.
+    # The causal mask is not in the state dict, so it is still on the meta device.
     mask = model.build_attention_mask()
     for block in model.transformer.resblocks:
         block.attn_mask = mask
@@ -198,40 +199,40 @@ def _read(path: Path) -> tuple[Any, dict[str, str]]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is damaged, or holds Python objects beside tensors, which are not loaded: "
-            "where you trust it, load it yourself and save its state dict alone"
+            "if you trust it, load it yourself and save only its state dict"
         ) from error
     except (RuntimeError, EOFError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged or cut short: fetch it again ({error})") from error
+        raise ValueError(f"{path} is damaged or truncated ({error}): download it again") from error
 
 
 def _kind(path: Path) -> str:
-    """Tell "jit", "torch" or "safetensors" from the content of a file."""
+    """Return "jit", "torch" or "safetensors", recognised by the content of a file."""
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
-        raise ValueError(f"{path} is empty: fetch it again")
+        raise ValueError(f"{path} is empty: download it again")
     if head.startswith(b"PK\x03\x04"):
         try:
             with zipfile.ZipFile(path) as archive:
                 names = {name.partition("/")[2] for name in archive.namelist()}
         except zipfile.BadZipFile as error:
-            raise ValueError(f"{path} is damaged or cut short: fetch it again") from error
+            raise ValueError(f"{path} is damaged or truncated: download it again") from error
         if "data.pkl" in names:
             return "jit" if "constants.pkl" in names else "torch"
     elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
-        return "safetensors"  # a length, by the format at most this, then JSON
+        return "safetensors"  # the header's length (the format allows 100 MB), then JSON
     elif head.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
         return "torch"
     elif head.lstrip().startswith(b"<"):
-        raise ValueError(f"{path} holds a web page instead of weights: fetch it again")
+        raise ValueError(f"{path} holds a web page instead of weights: download it again")
     raise ValueError(
-        f"{path} is no weights file: it must be OpenAI's archive, a state dict saved by "
+        f"{path} is not a weights file: it must be OpenAI's archive, a state dict saved by "
         "torch.save, or safetensors"
     )
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
-    """Return the bare tensors by key, without wrappers, prefixes and constants."""
+    """Return the tensors by key, without wrappers, prefixes and constants."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
@@ -239,7 +240,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     named = {str(key).removeprefix("module."): value for key, value in content.items()}
     tensors = {key: value for key, value in named.items() if key not in _CONSTANTS}
     if wrong := [key for key, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"holds no state dict: {wrong[0]} is no tensor")
+        raise ValueError(f"holds no state dict: {wrong[0]} is not a tensor")
     for key in [key.removesuffix(".left") for key in tensors if key.endswith(".left")]:
         tensors[key] = _product(key, tensors.pop(f"{key}.left"), tensors.pop(f"{key}.right", None))
     return tensors
@@ -253,5 +254,5 @@ def _product(key: str, left: Tensor, right: Tensor | None) -> Tensor:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # NaN and infinity survive into the extremes, which in fp16 are ten times as fast as isfinite.
+    # NaN and infinity show in the extremes; in fp16 this is ten times as fast as isfinite.
     return bool(torch.stack(tensor.aminmax()).isfinite().all())

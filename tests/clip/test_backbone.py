@@ -113,7 +113,7 @@ def test_wrong_pictures_are_refused(images: torch.Tensor, message: str) -> None:
 
 def test_prompt_longer_than_the_context_is_refused() -> None:
     ours = small_clip()
-    with pytest.raises(ValueError, match="90 tokens and the model takes 77"):
+    with pytest.raises(ValueError, match="90 tokens, but the model takes at most 77"):
         ours.encode_text(torch.zeros(1, 90, ours.width), torch.tensor([89]))
 
 

@@ -217,7 +217,7 @@ def test_sha256_argument(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     save_plain(random_clip(RESNET), path)
     assert load_weights(path, sha256=sha256(path).upper()).sha256 == sha256(path)
-    with pytest.raises(ValueError, match=f"{path} is another file.*not {'0' * 64}"):
+    with pytest.raises(ValueError, match=f"{path} is not the expected file.*not {'0' * 64}"):
         load_weights(path, sha256="0" * 64)
 
 
@@ -250,20 +250,20 @@ def without(*keys: str) -> dict[str, Tensor]:
 
 HF_KEYS = {f"text_model.{i}.weight": torch.zeros(1) for i in range(3)}
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda path: path.write_bytes(b""), "is empty: fetch it again"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty: download it again"),
     "web page": (lambda path: path.write_bytes(b"\n" + PAGE), "holds a web page"),
-    "text": (lambda path: path.write_text("version https://git-lfs"), "is no weights file"),
-    "json": (lambda path: path.write_text(json.dumps([{"a": 1}] * 99)), "is no weights file"),
-    "other archive": (write_zip, "is no weights file"),
+    "text": (lambda path: path.write_text("version https://git-lfs"), "is not a weights file"),
+    "json": (lambda path: path.write_text(json.dumps([{"a": 1}] * 99)), "is not a weights file"),
+    "other archive": (write_zip, "is not a weights file"),
     "objects": (write({"weight": Trap()}), "holds Python objects beside tensors"),
     "bare pickle": (lambda path: path.write_bytes(pickle.dumps(Trap(), 2)), "Python objects"),
     "list": (write([torch.zeros(1)]), "holds a list, not a state dict"),
-    "optimizer": (write({"lr": 0.1}), "holds no state dict: lr is no tensor"),
-    "no tensors": (write({}), "visual.conv1.weight.* missing, the first keys in it are none"),
+    "optimizer": (write({"lr": 0.1}), "holds no state dict: lr is not a tensor"),
+    "no tensors": (write({}), "visual.conv1.weight.* missing, its first keys are none"),
     "other layout": (
         write(HF_KEYS),
         r"openai-clip's key layout: visual\.conv1\.weight, .* "
-        r"missing, the first keys in it are text_model\.0\.weight",
+        r"missing, its first keys are text_model\.0\.weight",
     ),
     "keys missing": (
         write(without("visual.bn1.weight", "ln_final.bias")),

@@ -129,7 +129,7 @@ def test_all_that_is_missing_is_one_error(
     ("options", "message"),
     [
         ({"--prompts": "OTHER"}, "is another file than prompts.pth: its SHA-256"),
-        ({"--backbone": "OTHER"}, "is no weights file"),
+        ({"--backbone": "OTHER"}, "is not a weights file"),
         ({"--backbone": "demo"}, "holds other weights than RN50, which koniq10k needs"),
     ],
 )
