@@ -1,4 +1,4 @@
-"""Checkpoints as prompt files: tensors and plain values, read without running what is in them."""
+"""Checkpoints as prompt files: tensors and plain values, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 FACTS = "clipiqa_plus"
-"""Key of a checkpoint under which the module describes its backbone and its prompts."""
+"""Key of a checkpoint under which the module records its backbone and its prompts."""
 
 _CTX, _STEPS, _REGRESSOR = "prompts.ctx", "prompts.steps", "regressor."
 _NEEDED = ("backbone", "weights_sha256", "pairs", "n_ctx", "position", "class_specific", "init")
@@ -30,8 +30,8 @@ def read_torch(path: str | PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or names Python objects, which could run code; none is
-            loaded then.
+        ValueError: If it is damaged, or contains Python objects, which could run code; none of
+            them is loaded.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
@@ -46,7 +46,7 @@ def read_torch(path: str | PathLike[str]) -> Any:
 def _refused(path: str | PathLike[str], error: Exception) -> str:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # not a zip archive; nothing of it has run
+    except Exception:  # not a zip archive; none of its code has run
         names = re.findall(r"GLOBAL (\S+)", str(error))
     if not names:
         return "damaged, or not a file of torch.save"
@@ -65,17 +65,17 @@ def is_checkpoint(content: Any) -> bool:
 def checkpoint_prompts(
     content: Mapping[str, Any], path: str | PathLike[str]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the prompts in a checkpoint as a prompt file has them.
+    """Return the prompts in a checkpoint in the form of a prompt file.
 
     Args:
-        content: What :func:`read_torch` returned.
+        content: Return value of :func:`read_torch`.
         path: Its path, for errors.
 
     Returns:
         The tensors ``ctx`` and, if learned, ``regressor.*``, and their metadata.
 
     Raises:
-        ValueError: If the checkpoint has no context tokens, untrained ones, or lacks metadata.
+        ValueError: If the context tokens are missing or untrained, or metadata are missing.
     """
     facts, state = dict(content[FACTS]), content.get("state_dict") or {}
     missing = [name for name in _NEEDED if name not in facts]

@@ -1,4 +1,4 @@
-"""What CLIP is asked, as options of a recipe, and the prompt source they describe."""
+"""The prompts as options of a recipe, and the prompt source that they describe."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from clipiqa_plus.prompts.sources import (
 
 @dataclass
 class PromptConfig:
-    """What CLIP is asked, and whether that is learned."""
+    """The antonym pairs, and whether context tokens are learned for them."""
 
     mode: Literal["learned", "zero_shot"] = "learned"
-    """Learn context tokens (CLIP-IQA+), or ask the fixed words (CLIP-IQA)."""
+    """Learn context tokens (CLIP-IQA+), or use fixed words (CLIP-IQA)."""
     pairs: list[str | list[str]] = field(default_factory=lambda: ["quality"])
     """Names of built-in antonym pairs, or pairs in words, the high-score prompt first."""
     n_ctx: int = 16
     """Number of context tokens."""
     position: Position = "middle"
-    """Where the words stand among the context tokens."""
+    """Position of the words among the context tokens."""
     class_specific: bool = False
-    """Learn a context for each prompt, not one for all."""
+    """Learn separate context tokens for each prompt instead of shared ones."""
     init: str = "random"
-    """``random``, or words whose embeddings the context tokens start from."""
+    """``random``, or words whose embeddings initialise the context tokens."""
     seed: int = 0
     """Seed of random context tokens."""
     file: str | None = None
-    """Prompt file to start from; it decides the pairs and the layout."""
+    """Prompt file to start from; it determines the pairs and the layout."""
 
 
 def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
-    """Return what a configuration describes.
+    """Return the prompt source that a configuration describes.
 
     Args:
         config: The configuration.
-        clip: The backbone that is asked.
+        clip: The backbone.
 
     Raises:
         ValueError: If the options contradict each other or do not fit the backbone.
@@ -73,7 +73,7 @@ def regressor(n_pairs: int, path: str | None) -> nn.Linear:
 
     Args:
         n_pairs: Number P of antonym pairs.
-        path: Prompt file whose regressor is taken; None starts from the mean of the pairs.
+        path: Prompt file whose regressor is used; None starts from the mean of the pairs.
 
     Raises:
         ValueError: If the file has none.

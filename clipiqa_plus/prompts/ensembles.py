@@ -1,4 +1,4 @@
-"""Several prompt files as one whose score is the mean over its members."""
+"""Ensembles: several prompt files combined into one, whose score is the mean over its members."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SAME = (
     *("weights_sha256", "pos_embedding", "pairs", "n_ctx", "position", "class_specific"),
     *("reduction", "mos_range"),
 )
-"""Metadata that the members of an ensemble share."""
+"""Metadata that must be equal in all members of an ensemble."""
 _KEPT = ("dataset", "dataset_terms", "split", "split_sha256", "samples", "licence")
-"""Metadata that an ensemble keeps where its members agree."""
+"""Metadata that an ensemble keeps if its members agree."""
 
 
 def combine_prompts(
@@ -28,18 +28,18 @@ def combine_prompts(
     Args:
         files: Prompt files of one layout and one backbone; a file may be an ensemble itself.
         out: File to write.
-        licence: Licence of the ensemble; None keeps the one that all files state.
+        licence: Licence of the ensemble; None keeps the licence that all files state.
 
     Returns:
         The file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If a file does not exist.
         ValueError: If there are fewer than two, they differ in more than their context tokens, or
-            have a regressor.
+            one has a regressor.
     """
     if len(files) < 2:
-        raise ValueError(f"{len(files)} prompt files; an ensemble takes 2 at least")
+        raise ValueError(f"{len(files)} prompt files; an ensemble takes at least 2")
     read = [read_prompts(file) for file in files]
     first = read[0][1]
     for file, (tensors, facts) in zip(files, read, strict=True):

@@ -1,4 +1,4 @@
-"""Learned prompts to and from disk: safetensors of tens of KB that say what they belong to."""
+"""Save and load learned prompts: safetensors files of tens of KB with complete metadata."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PROMPT_FILE = "prompts.safetensors"
 """Name of the prompt file in the folder of a run and in a repository of the Hugging Face Hub."""
 
 BEST_PROMPT_FILE = "prompts_best.safetensors"
-"""Name of the prompts of a run's best epoch on the validation part, beside those of the last."""
+"""Name of the prompt file of a run's best validation epoch, beside that of its last epoch."""
 
 LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
-"""Where the folder of a run holds the state after its last epoch."""
+"""Path, in the folder of a run, of the checkpoint after its last epoch."""
 
 HUB = "hf://"
-"""Prompts of this beginning are on the Hugging Face Hub: ``hf://user/repo``, ``...@revision``."""
+"""Prefix of prompts on the Hugging Face Hub: ``hf://user/repo``, ``hf://user/repo@revision``."""
 
 
 def save_prompts(
@@ -45,7 +45,7 @@ def save_prompts(
     licence: str | None = None,
     **facts: Any,
 ) -> Path:
-    """Write learned prompts with everything that a later run must know to use them.
+    """Write learned prompts with all metadata that are needed to use them.
 
     Args:
         path: File to write; replaced only when complete.
@@ -53,7 +53,7 @@ def save_prompts(
         clip: The backbone they were learned on.
         regressor: Weights over several pairs, if learned.
         licence: Licence of the prompts, such as ``CC-BY-4.0``; None if not stated.
-        facts: What else to record (recipe, data set, split, metrics, ...), JSON values.
+        facts: Further metadata (recipe, data set, split, metrics, ...), JSON values.
 
     Returns:
         The path.
@@ -81,7 +81,7 @@ def save_prompts(
 def write_prompts(
     path: str | PathLike[str], tensors: dict[str, Tensor], facts: dict[str, Any]
 ) -> Path:
-    """Write what :func:`read_prompts` returns.
+    """Write tensors and metadata in the format that :func:`read_prompts` reads.
 
     Args:
         path: File to write; replaced only when complete.
@@ -101,17 +101,16 @@ def write_prompts(
 
 
 def find_prompts(source: str | PathLike[str]) -> Path:
-    """Return the prompt file that a source names.
+    """Return the path of the prompt file that a source refers to.
 
     Args:
-        source: A prompt file or a checkpoint; a folder that holds ``prompts.safetensors``, such as
-            that of a run; or ``hf://user/repo`` or ``hf://user/repo@revision`` on the Hugging
-            Face Hub, fetched into its cache.
+        source: A prompt file or a checkpoint; a folder that contains ``prompts.safetensors``, such
+            as a run's; or ``hf://user/repo`` or ``hf://user/repo@revision`` on the Hugging Face
+            Hub, downloaded into its cache.
 
     Raises:
-        FileNotFoundError: If there is none, or it cannot be fetched.
-        ValueError: If the name of the repository is none.
-        ImportError: If the Hub's package is needed and missing.
+        FileNotFoundError: If there is none, or it cannot be downloaded.
+        ImportError: If the Hub is used and huggingface_hub is not installed.
     """
     if isinstance(source, str) and source.startswith(HUB):
         repo, _, revision = source.removeprefix(HUB).partition("@")
@@ -122,7 +121,7 @@ def find_prompts(source: str | PathLike[str]) -> Path:
         path = path / PROMPT_FILE
         if last.is_file() and not path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such prompt file: the training was cut short. Go on with it "
+                f"{path}: no such prompt file: the training was cut short. Resume it "
                 f"(train.py --ckpt_path last), or use the prompts in {last}"
             )
     if not path.is_file():
@@ -138,7 +137,7 @@ def _fetch(repo: str, revision: str | None) -> Path:
         reason = " ".join(str(error).split())
         at = f" at {revision}" if revision else ""
         raise FileNotFoundError(
-            f"{HUB}{repo}: {PROMPT_FILE}{at} could not be fetched ({reason}). Without a network, "
+            f"{HUB}{repo}: {PROMPT_FILE}{at} could not be downloaded ({reason}). Offline, "
             "give the path of the file"
         ) from error
 
@@ -160,10 +159,10 @@ def import_hub() -> ModuleType:
 
 
 def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a prompt file, or the prompts in a checkpoint of training.
+    """Read a prompt file, or the prompts in a training checkpoint.
 
     Args:
-        path: What :func:`find_prompts` takes; written by :func:`save_prompts` or by training.
+        path: Any source of :func:`find_prompts`, written by :func:`save_prompts` or by training.
 
     Returns:
         Its tensors (``ctx`` and, if learned, ``regressor.*``) and its metadata.
@@ -200,14 +199,14 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     """Rebuild learned prompts on the backbone that they were learned on.
 
     Args:
-        path: What :func:`find_prompts` takes; written by :func:`save_prompts`, by training (a
-            checkpoint), or by pyiqa or the official code, see
-            :mod:`clipiqa_plus.prompts.importers`; recognised by content.
-        clip: The backbone; its weights must be the ones in the file's metadata.
+        path: Any source of :func:`find_prompts`, written by :func:`save_prompts`, by training (a
+            checkpoint), or by pyiqa or the official code (see
+            :mod:`clipiqa_plus.prompts.importers`); the format is recognised by content.
+        clip: The backbone; its weights must be those in the file's metadata.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no prompt file, or belongs to another backbone.
+        ValueError: If it is not a prompt file, or belongs to another backbone.
     """
     path = find_prompts(path)
     if is_foreign(path):
@@ -240,20 +239,20 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
 
 
 def written_by_torch(path: str | PathLike[str]) -> bool:
-    """Whether a file is one of ``torch.save``, as the prompts of pyiqa and the official code are.
+    """Whether ``torch.save`` wrote a file, as it did the prompts of pyiqa and the official code.
 
     Args:
         path: The file.
     """
     with Path(path).open("rb") as file:
         head = file.read(9)
-    # Today's zip, or a bare pickle. A safetensors file begins with the length of its header, the
-    # lowest byte of which may be a pickle's first one.
+    # A zip archive, or a bare pickle from older versions. A safetensors file begins with the length
+    # of its header, whose lowest byte may equal a pickle's first byte.
     return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
 
 
 def is_foreign(path: str | PathLike[str]) -> bool:
-    """Whether a file is one of ``torch.save`` that training did not write.
+    """Whether a file was written by ``torch.save``, but is not a training checkpoint of ours.
 
     Args:
         path: The file.
@@ -268,9 +267,9 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
     """Refuse prompts that were learned on another backbone.
 
     Args:
-        facts: Metadata with what :meth:`FrozenCLIP.describe` returns.
-        clip: The backbone at hand.
-        holder: What holds the prompts, for the error.
+        facts: Metadata that include those of :meth:`FrozenCLIP.describe`.
+        clip: The backbone in use.
+        holder: Name of the file or checkpoint for the error message.
 
     Raises:
         ValueError: If weights or positional embedding differ.
@@ -281,7 +280,7 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
             f"(weights {str(facts.get('weights_sha256'))[:12]}), but the backbone is {clip.name} "
             f"(weights {clip.fingerprint[:12]}); use the backbone it was learned on"
         )
-    learned_with = position_name(facts.get("pos_embedding"))  # earlier files have a boolean
+    learned_with = position_name(facts.get("pos_embedding"))  # a boolean in earlier files
     if learned_with != clip.pos_embedding:
         raise ValueError(
             f"{holder} was learned with pos_embedding {learned_with}, but the backbone has "
@@ -292,9 +291,11 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
 def _checked(
     path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Refuse tensors and metadata that no training leaves."""
+    """Refuse tensors and metadata that training cannot have written."""
     if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ValueError(f"{path}: {broken[0]} is NaN or infinite; train again, or fetch the file")
+        raise ValueError(
+            f"{path}: {broken[0]} is NaN or infinite; train again, or download the file again"
+        )
     wrong = [key for key, fits in _FACTS.items() if key not in facts or not fits(facts[key])]
     if wrong:
         stated = json.dumps(facts[wrong[0]])[:80] if wrong[0] in facts else "missing"
@@ -315,7 +316,7 @@ def _are_pairs(value: Any) -> bool:
     )
 
 
-# What must be in the metadata, and when it fits. JSON has no plain text: "50" comes as a number.
+# Required metadata and their checks. Text is not quoted as JSON: "50" is decoded as a number.
 _FACTS: dict[str, Callable[[Any], bool]] = {
     "backbone": lambda value: isinstance(value, str | int | float),
     "pairs": lambda value: _are_pairs(value) and bool(value),
@@ -327,12 +328,12 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
 
 
 def decode_facts(raw: dict[str, str]) -> dict[str, Any]:
-    """Turn the text of a file's metadata back into what was written."""
+    """Decode the metadata of a prompt file from text."""
     return _with_names({key: _decode(value) for key, value in raw.items()})
 
 
 def _with_names(facts: dict[str, Any]) -> dict[str, Any]:
-    """Name the positional embedding, for which earlier files have a boolean."""
+    """Replace the boolean that earlier files have for the positional embedding by its name."""
     if "pos_embedding" in facts:
         facts["pos_embedding"] = position_name(facts["pos_embedding"])
     return facts

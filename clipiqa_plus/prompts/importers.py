@@ -1,4 +1,4 @@
-"""Learned prompts of pyiqa and of the official code: read into ours, and written for pyiqa.
+"""Import learned prompts of pyiqa and of the official code, and export prompts for pyiqa.
 
 Three formats, recognised by content:
 
@@ -7,10 +7,9 @@ Three formats, recognised by content:
   retrained ``clipiqa+_rn50_512`` and ``clipiqa+_vitL14_512``;
 - ``{"state_dict": {"...prompt_learner.ctx": [n_ctx, W], ...}}``: the official code's checkpoint.
 
-None of them records the pair it was learned on, where the words stand or the positional embedding.
-The programs that read them fix it: "Good photo." against "Bad photo.", words in the middle,
-``pos_embedding`` ``table`` for the ``params`` format and ``none`` for the others, whatever the
-backbone.
+None of them records the antonym pair, the position of the words or the positional embedding. The
+programs that read them fix these: "Good photo." against "Bad photo.", words in the middle, and
+``pos_embedding`` ``table`` for the ``params`` format and ``none`` for the others, for any backbone.
 """
 
 from __future__ import annotations
@@ -40,23 +39,22 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
 
     Args:
         path: A file of one of the formats above.
-        clip: The backbone they were learned on. A bare tensor does not tell which that is: only
-            its width is checked. Where a file holds the embeddings of the words too, they must be
-            this backbone's.
+        clip: The backbone they were learned on. For a bare tensor only its width can be checked.
+            If the file also holds the embeddings of the words, they must match this backbone.
 
     Returns:
         The prompts, float32.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known format, is damaged, or belongs to another backbone.
+        ValueError: If the format is unknown, or the file is damaged or for another backbone.
     """
     path = Path(path)
     form, tensors = _recognise(path, read_torch(path))
     ctx = tensors["ctx"].float()
     if clip.pos_embedding != _POSITIONS[form]:
         raise ValueError(
-            f"{path}: prompts in the format of {form} go with pos_embedding {_POSITIONS[form]}, "
+            f"{path}: prompts in the format of {form} need pos_embedding {_POSITIONS[form]}, "
             f"but the backbone {clip.name} has pos_embedding {clip.pos_embedding}; set it to the "
             "former"
         )
@@ -71,7 +69,7 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
             "use the backbone they were learned on"
         )
     if not ctx.isfinite().all():
-        raise ValueError(f"{path}: context tokens are NaN or infinite; fetch the file again")
+        raise ValueError(f"{path}: context tokens are NaN or infinite; download it again")
     prompts = ContextPrompts(clip, n_ctx=ctx.shape[-2], class_specific=ctx.ndim == 3)
     _check_words(path, tensors, prompts, clip)
     with torch.no_grad():
@@ -82,30 +80,30 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
 
 
 def imported_position(path: str | PathLike[str]) -> PosEmbedding:
-    """Return the positional embedding that prompts of such a format were learned with.
+    """Return the positional embedding that the prompts in a file were learned with.
 
     Args:
         path: A file of one of the formats above.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known format or damaged.
+        ValueError: If the format is unknown or the file is damaged.
     """
     path = Path(path)
     return _POSITIONS[_recognise(path, read_torch(path))[0]]
 
 
 def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: FrozenCLIP) -> Path:
-    """Write learned prompts in the format that pyiqa reads for such a backbone.
+    """Write learned prompts in the format that pyiqa reads for their backbone.
 
-    Without positional embedding that is the bare tensor, with ``table`` the ``params`` format,
-    which has a context for each of the two prompts: one that both share is written twice.
+    Without positional embedding that is the bare tensor; with ``table`` it is the ``params``
+    format, which has a context for each of the two prompts: a shared context is written twice.
 
     Args:
         path: File to write; replaced only when complete.
-        prompts: Prompts that were learned on the pair "Good photo." and "Bad photo." with the
-            words in the middle: pyiqa knows no others.
-        clip: Their backbone.
+        prompts: Prompts learned on the pair "Good photo." and "Bad photo." with the words in the
+            middle; pyiqa supports no others.
+        clip: The backbone they were learned on.
 
     Returns:
         The path.
@@ -118,13 +116,13 @@ def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: Froze
         raise RuntimeError(f"{path}: the context tokens are untrained; nothing is written")
     if prompts.position != "middle" or prompts.pairs != [("Good photo.", "Bad photo.")]:
         raise ValueError(
-            f"{path}: pyiqa knows the pair 'Good photo.', 'Bad photo.' with the words in the "
-            f"middle; these prompts have {prompts.pairs} and the words in {prompts.position}"
+            f"{path}: pyiqa supports only the pair 'Good photo.', 'Bad photo.' with the words in "
+            f"position middle; these prompts have {prompts.pairs} in position {prompts.position}"
         )
     if clip.pos_embedding == "grid":
         raise ValueError(
             f"{path}: these prompts were learned with pos_embedding grid, which pyiqa does not "
-            "have: it would score by table. Train with pos_embedding table or none"
+            "support: it would score with table. Train with pos_embedding table or none"
         )
     ctx = prompts.ctx.detach().float().cpu()
     content: Any = ctx.flatten(0, 1).clone() if prompts.class_specific else ctx.clone()
@@ -142,7 +140,7 @@ def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: Froze
 
 
 def _recognise(path: Path, content: Any) -> tuple[str, dict[str, Tensor]]:
-    """Return the format, and its tensors as ``ctx`` and where present ``prefix``, ``suffix``."""
+    """Return the format, and the tensors ``ctx`` and, if present, ``prefix`` and ``suffix``."""
     if isinstance(content, Tensor):
         return _BARE, {"ctx": content}
     for form, key in ((_PARAMS, "params"), (_OFFICIAL, "state_dict")):
@@ -162,7 +160,7 @@ def _recognise(path: Path, content: Any) -> tuple[str, dict[str, Tensor]]:
 
 
 def _words(prompts: ContextPrompts, clip: FrozenCLIP) -> tuple[Tensor, Tensor]:
-    """Embeddings of the start of text [2, 1, W] and of all after the context [2, 76 - n_ctx, W]."""
+    """Embeddings of the start token [2, 1, W] and of all after the context [2, 76 - n_ctx, W]."""
     ids = torch.zeros(2, clip.context_length - prompts.n_ctx, dtype=torch.long)
     for row, slot, out in zip(prompts.ids[0], prompts.is_slot[0], ids, strict=True):
         words = row[~slot]
@@ -176,11 +174,11 @@ def _check_words(
 ) -> None:
     for name, own in zip(("prefix", "suffix"), _words(prompts, clip), strict=True):
         given = tensors.get(name)
-        # Half precision keeps 11 bits: a rounded copy of the same embedding is within 1e-3 of it.
+        # Half precision has 11 bits: a rounded copy of the same embedding differs by at most 1e-3.
         if given is not None and not (
             given.shape == own.shape and torch.allclose(given.float(), own, rtol=1e-3, atol=1e-6)
         ):
             raise ValueError(
-                f"{path}: its token_{name} {list(given.shape)} is not what {clip.name} embeds "
-                "'Good photo.' and 'Bad photo.' to; use the backbone the prompts were learned on"
+                f"{path}: its token_{name} {list(given.shape)} is not {clip.name}'s embedding of "
+                "'Good photo.' and 'Bad photo.'; use the backbone the prompts were learned on"
             )

@@ -1,6 +1,6 @@
-"""Looking into learned prompts: the words near each context token, the way from zero-shot.
+"""Inspect learned prompts: the words nearest to each context token, and the change from zero-shot.
 
-Nearest words are a hint and no translation: context tokens need not lie near any word (Zhou et al.,
+Nearest words are a hint, not a translation: context tokens need not lie near any word (Zhou et al.,
 Learning to Prompt for Vision-Language Models, IJCV 2022, table 4).
 """
 
@@ -19,9 +19,9 @@ class Near(NamedTuple):
     """A word of the vocabulary near a context token."""
 
     word: str
-    """Pieces that begin or continue a word end in "-"."""
+    """A word piece that does not end a word is marked by a final "-"."""
     distance: float
-    """Euclidean, between token embeddings."""
+    """Euclidean distance between the token embeddings."""
 
 
 def nearest_words(
@@ -32,11 +32,11 @@ def nearest_words(
     Args:
         prompts: Learned context tokens.
         clip: The backbone they were learned on.
-        count: Words for each.
+        count: Number of words per context token.
 
     Returns:
-        Nearest first, by the name of the context token: ``c1`` or, if class-specific,
-        ``pair 1 high c1``. Nothing of an ensemble, whose members differ.
+        Words, nearest first, by the name of the context token: ``c1`` or, if class-specific,
+        ``pair 1 high c1``. Empty for an ensemble, whose members differ.
     """
     if prompts.members is not None:
         return {}
@@ -56,7 +56,7 @@ def nearest_words(
 
 
 def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, float]]:
-    """Cosines of learned with zero-shot text features.
+    """Cosines between learned and zero-shot text features.
 
     Args:
         prompts: Learned context tokens.
@@ -64,7 +64,7 @@ def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, f
 
     Returns:
         Each prompt in words with the cosine between its learned and its zero-shot text feature, in
-        [-1, 1], the mean over the members of an ensemble; the high-score prompt of a pair first.
+        [-1, 1] (for an ensemble, the mean over its members); high-score prompt of a pair first.
     """
     with torch.inference_mode():
         learned = prompts(clip)
@@ -75,7 +75,7 @@ def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, f
 
 
 def _vocabulary() -> list[str]:
-    """Words by token id, without the two marks of start and end, which come last."""
+    """Words by token id, without the start and end tokens, which come last."""
     tokenizer = import_clip().clip._tokenizer
     tokens = [tokenizer.decoder[i] for i in range(len(tokenizer.decoder) - 2)]
     words = []

@@ -1,4 +1,4 @@
-"""The learning rate of context tokens: a cosine that is never laid out anew halfway."""
+"""Learning rate schedule of context tokens: a cosine whose period never changes on resume."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 
 class CosineSchedule(CosineAnnealingLR):
-    """Torch's cosine, resumed over the number of steps that it was laid out for, or not at all.
+    """Torch's cosine annealing, which can only be resumed with its original period.
 
-    Torch's own takes up the old period from a checkpoint; behind its end the learning rate rises
-    again. A training that goes on for longer than planned would jump from almost 0 to its start.
+    Torch's own class restores the old period from a checkpoint, and after its end the learning rate
+    rises again: training for longer than planned would jump from almost 0 to the initial rate.
 
     Args:
-        optimizer: Whose learning rate falls.
+        optimizer: The optimizer.
         steps: Steps of the training; infinite without a limit.
-        period: Steps until the least rate is reached; None takes those of the training.
-        min_lr: The least rate.
+        period: Steps until the minimum rate is reached; None uses those of the training.
+        min_lr: The minimum rate.
 
     Raises:
         ValueError: If the training has more steps than the period.
@@ -38,10 +38,10 @@ class CosineSchedule(CosineAnnealingLR):
         super().__init__(optimizer, T_max=int(length), eta_min=min_lr)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint.
+        """Restore the state of a checkpoint.
 
         Raises:
-            ValueError: If the schedule there has another period or least rate.
+            ValueError: If that schedule has another period or minimum rate.
         """
         before = state_dict["T_max"], state_dict["eta_min"]
         now = self.T_max, self.eta_min

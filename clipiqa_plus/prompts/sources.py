@@ -1,4 +1,4 @@
-"""Prompt sources: what CLIP is asked. Each turns antonym pairs into text features [P, 2, D].
+"""Prompt sources: each turns antonym pairs into text features [P, 2, D].
 
 Zero-shot CLIP-IQA and learned CLIP-IQA+ differ in this one object and in nothing after it.
 """
@@ -30,9 +30,9 @@ PAIRS: dict[str, AntonymPair] = {
     "scary": ("Scary photo.", "Peaceful photo."),
     "complex": ("Complex photo.", "Simple photo."),
 }
-"""The built-in antonym pairs, first word = score near 1 (paper, sections 3 and 4).
+"""The built-in antonym pairs; the first prompt means a score near 1 (paper, sections 3 and 4).
 
-``noisiness`` runs from noisy (0) to clean (1), as in torchmetrics and in SPAQ's column of that
+``noisiness`` ranges from noisy (0) to clean (1), as in torchmetrics and in SPAQ's column of that
 name. The official configuration has "Noisy photo." first: its score is 1 minus this one."""
 
 
@@ -43,10 +43,10 @@ def resolve_pairs(pairs: Sequence[str | Sequence[str]]) -> list[AntonymPair]:
         pairs: Each a name in :data:`PAIRS` or two prompts, the high-score one first.
 
     Raises:
-        ValueError: If there is none, a name is unknown or a pair has not two prompts.
+        ValueError: If there is none, a name is unknown or a pair does not have two prompts.
     """
     if not pairs:
-        raise ValueError("no antonym pair given; 'quality' is the one of the paper")
+        raise ValueError("no antonym pair given; the paper uses 'quality'")
     return [_resolve(pair) for pair in pairs]
 
 
@@ -76,7 +76,7 @@ class TextEncoder(Protocol):
         """int64 [...] -> float32 [..., W]."""
 
     def encode_text(self, embeddings: Tensor, eot: Tensor, shared: int = 0) -> Tensor:
-        """float32 [(M,) N, L, W], int64 [N], length of the common beginning -> [(M,) N, D]."""
+        """float32 [(M,) N, L, W], int64 [N], length of the common prefix -> [(M,) N, D]."""
 
 
 class PromptSource(nn.Module):
@@ -90,7 +90,7 @@ class PromptSource(nn.Module):
         ids: int64 [P, 2, L], token ids, padded with zeros.
         eot: int64 [P, 2], position of the end-of-text token.
         shared: Number of leading tokens that all prompts have in common and that are computed
-            once for all; 0 where that is not worth it.
+            only once; 0 if that is not worthwhile.
     """
 
     ids: Tensor
@@ -100,13 +100,13 @@ class PromptSource(nn.Module):
     def __init__(self, pairs: Sequence[str | Sequence[str]], ids: Tensor, eot: Tensor) -> None:
         super().__init__()
         self.pairs = resolve_pairs(pairs)
-        # Not in the state: the words are its source, and they go into the metadata.
+        # Not in the state dict: the tokens follow from the words, which are in the metadata.
         self.register_buffer("ids", ids, persistent=False)
         self.register_buffer("eot", eot, persistent=False)
 
     @property
     def learned(self) -> bool:
-        """Whether the source holds anything that training made."""
+        """Whether the source holds trained parameters."""
         return False
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
@@ -143,27 +143,27 @@ class ZeroShotPrompts(PromptSource):
 class ContextPrompts(PromptSource):
     """Learned context tokens around fixed words: CLIP-IQA+.
 
-    The layout of a prompt of 16 context tokens in the middle, for "Good photo.":
+    The layout for "Good photo." in the middle of 16 context tokens is
     ``[start] c1..c8 good photo .. c9..c16 [end]``, 21 tokens. It reproduces a quirk of the
-    official code, which appends a full stop to the words although they end in one already. The
-    tokenizer does not read the two as "." twice: it has one token for ".." (852, where "." is
-    269), and published prompts were trained around that token.
+    official code, which appends a full stop to the words although they already end in one. The
+    tokenizer has a single token for ".." (852; "." is 269), and published prompts were trained
+    with that token.
 
     Args:
-        clip: Gives the width W and, for ``init`` by words, their embeddings.
+        clip: Provides the width W and, for ``init`` by words, their embeddings.
         pairs: Antonym pairs, see :func:`resolve_pairs`.
         n_ctx: Number of context tokens.
-        position: Where the words stand: after half of the context tokens (``middle``, the
+        position: Position of the words: after half of the context tokens (``middle``, the
             official recipe), before all (``front``) or after all (``end``).
-        class_specific: Learn a context for each of the 2P prompts, not one for all.
-        init: ``random``, N(0, 0.02) as in the official code, or words: they must have ``n_ctx``
-            tokens, or one token, which is then repeated ("X" is pyiqa's choice).
+        class_specific: Learn separate context tokens for each of the 2P prompts.
+        init: ``random``, N(0, 0.02) as in the official code, or words with ``n_ctx`` tokens, or
+            with one token, which is then repeated ("X" is pyiqa's choice).
         seed: Seed of the random context tokens.
 
     Attributes:
-        ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific; behind
-            an axis of M members if the prompts are an ensemble, see :meth:`set_members`.
-        steps: Number of optimizer steps that the context tokens have seen.
+        ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific; with a
+            leading axis of M members if the prompts are an ensemble, see :meth:`set_members`.
+        steps: Number of optimizer steps taken on the context tokens.
     """
 
     slots: Tensor
@@ -206,7 +206,7 @@ class ContextPrompts(PromptSource):
         return bool(self.steps > 0)
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
-        """Return the token embeddings with the context tokens set in: float32 [P, 2, L, W]."""
+        """Return the token embeddings, context tokens included: float32 [P, 2, L, W]."""
         return self._set_in(clip, self.ctx)
 
     @property
@@ -215,13 +215,13 @@ class ContextPrompts(PromptSource):
         return len(self.ctx) if self.ctx.ndim in (3, 5) else None
 
     def set_members(self, ctx: Tensor) -> None:
-        """Become an ensemble, whose score is the mean over its members.
+        """Turn the prompts into an ensemble, whose score is the mean over its members.
 
         Args:
             ctx: M contexts, see :meth:`encode_contexts`.
 
         Raises:
-            ValueError: If they are not contexts of this layout.
+            ValueError: If they do not have this layout.
         """
         single = self.ctx.shape if self.members is None else self.ctx.shape[1:]
         if ctx.shape[1:] != single or not len(ctx):
@@ -235,9 +235,9 @@ class ContextPrompts(PromptSource):
         return super().forward(clip)
 
     def encode_contexts(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
-        """Encode the pairs with many contexts at once, in place of the own one.
+        """Encode the pairs with M given contexts at once, instead of the module's own.
 
-        One pass over M contexts costs less than M passes: a single one leaves most of a processor
+        One pass over M contexts is faster than M passes, each of which leaves most of a processor
         idle.
 
         Args:
@@ -252,7 +252,7 @@ class ContextPrompts(PromptSource):
         return features.unflatten(1, (len(self.pairs), 2))
 
     def _set_in(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
-        """Set context tokens [..., n_ctx, W] into the prompts: float32 [..., P, 2, L, W]."""
+        """Insert context tokens [..., n_ctx, W] into the prompts: float32 [..., P, 2, L, W]."""
         words = clip.token_embedding(self.ids)  # [P, 2, L, W]
         if self.class_specific:
             slots = self.slots[..., None].expand(*ctx.shape[:-2], -1, ctx.shape[-1])
@@ -262,7 +262,7 @@ class ContextPrompts(PromptSource):
         return torch.where(self.is_slot[..., None], ctx, words)
 
     def describe(self) -> dict[str, object]:
-        """Return what fixes the prompts besides the numbers."""
+        """Return the metadata that define the prompts, apart from the values of the tokens."""
         return {
             **({} if self.members is None else {"members": self.members}),
             "pairs": [list(pair) for pair in self.pairs],
@@ -274,7 +274,7 @@ class ContextPrompts(PromptSource):
 
 
 def _tokens(prompt: str) -> list[int]:
-    """Token ids of a prompt with start and end of text, by openai-clip's tokenizer."""
+    """Token ids of a prompt, start and end of text included, by openai-clip's tokenizer."""
     try:
         row = import_clip().tokenize(prompt, context_length=77)[0].tolist()
     except RuntimeError as error:
@@ -283,11 +283,11 @@ def _tokens(prompt: str) -> list[int]:
 
 
 def _with_context(prompt: str, n_ctx: int, position: Position) -> list[int]:
-    """Token ids of a prompt with the place of context token ``i`` held by ``-1 - i``.
+    """Token ids of a prompt; ``-1 - i`` is the placeholder of context token ``i``.
 
-    What counts as the words is what the prompt alone is tokenised to; the full stop that the
-    official code appends belongs to them if it merges into their last token, as in "..", and
-    otherwise closes the prompt behind the context tokens.
+    The words are the tokens of the prompt alone. The full stop that the official code appends
+    belongs to them if it merges into their last token, as in ".."; otherwise it follows the context
+    tokens at the end of the prompt.
     """
     n_words = len(_tokens(prompt)) - 2
     start, *inner, end = _tokens(prompt + ".")
@@ -298,14 +298,14 @@ def _with_context(prompt: str, n_ctx: int, position: Position) -> list[int]:
 
 
 def _pack(rows: list[list[list[int]]]) -> tuple[Tensor, Tensor]:
-    """Pad [P][2] token lists to int64 [P, 2, L] and return the positions of the last [P, 2]."""
+    """Pad [P][2] token lists to int64 [P, 2, L]; also return the last positions [P, 2]."""
     length = max(len(tokens) for pair in rows for tokens in pair)
     ids = torch.tensor([[t + [0] * (length - len(t)) for t in pair] for pair in rows])
     return ids, torch.tensor([[len(t) - 1 for t in pair] for pair in rows])
 
 
 def _initial_context(clip: TextEncoder, init: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Context tokens to start from: float32 [*shape, W], where shape ends in n_ctx."""
+    """Return initial context tokens: float32 [*shape, W], where shape ends in n_ctx."""
     if init == "random":
         generator = torch.Generator().manual_seed(seed)
         return torch.empty(*shape, clip.width).normal_(std=0.02, generator=generator)
@@ -315,8 +315,8 @@ def _initial_context(clip: TextEncoder, init: str, shape: tuple[int, ...], seed:
         tokens = tokens * n_ctx
     if len(tokens) != n_ctx:
         raise ValueError(
-            f"init {init!r} has {len(tokens)} tokens and n_ctx is {n_ctx}; give words of as many "
-            "tokens, or a single one to repeat"
+            f"init {init!r} has {len(tokens)} tokens, but n_ctx is {n_ctx}; give words with "
+            f"{n_ctx} tokens, or with one, which is repeated"
         )
     words = clip.token_embedding(torch.tensor(tokens)).detach().float().cpu()
     return words.expand(*shape, -1).clone()

@@ -87,7 +87,7 @@ def test_code_of_an_archive_is_never_run(tmp_path: Path, monkeypatch: pytest.Mon
     torch.jit.load("evil.pt")
     assert Path("trapped").exists()  # else the trap is none
     Path("trapped").unlink()
-    with pytest.raises(ValueError, match=r"evil\.pt .*which are not loaded.*save only its state dict"):
+    with pytest.raises(ValueError, match=r"evil\.pt .*are not loaded.*save only its state dict"):
         load_weights("evil.pt")
     assert not Path("trapped").exists()
 

@@ -134,7 +134,7 @@ def test_a_pair_in_words_is_taken_as_it_is() -> None:
     [
         ({"n_ctx": 0}, "at least one"),
         ({"position": "back"}, "middle, front or end"),
-        ({"init": "a photo of a"}, "4 tokens and n_ctx is 16"),
+        ({"init": "a photo of a"}, "4 tokens, but n_ctx is 16"),
     ],
 )
 def test_bad_layouts_are_refused(clip: FrozenCLIP, arguments: dict, message: str) -> None:
