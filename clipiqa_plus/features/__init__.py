@@ -1,11 +1,11 @@
 """The cache of image features: every view of every picture is encoded once.
 
-In come a backbone and a data module; out go unit features [N, V, D], read from disk where they are
-known and encoded where they are not.
+Takes a backbone and a data module; returns unit features [N, V, D], read from disk if cached and
+encoded otherwise.
 
-- :class:`FeatureCache`: what a trainer, an evaluation or the command line uses.
-- :class:`FeatureStore`: one folder of features; what a feature's key is made of.
-- :func:`info`, :func:`verify`, :func:`prune`: looking after a cache folder.
+- :class:`FeatureCache`: used by trainers, evaluations and the command line.
+- :class:`FeatureStore`: one folder of features.
+- :func:`info`, :func:`verify`, :func:`prune`: maintenance of a cache folder.
 """
 
 from clipiqa_plus.features.cache import FeatureCache, SpotCheck

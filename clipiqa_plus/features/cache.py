@@ -1,4 +1,4 @@
-"""FeatureCache: gives a data module the features of its parts, and encodes what is missing."""
+"""FeatureCache: provides a data module with image features, and encodes missing ones."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _PARTS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "pre
 
 @dataclass(frozen=True)
 class SpotCheck:
-    """What encoding some cached features anew gave.
+    """Comparison of cached features with newly encoded ones.
 
     Attributes:
         compared: Number of features that were compared.
-        missing: Number of features that are not in the cache, as after a change of a picture.
+        missing: Number of features that are not in the cache, e.g. because a picture changed.
         difference: Largest absolute difference of an entry. Unit features in fp32 differ by less
             than 1e-4 between machines and batch sizes.
     """
@@ -40,29 +40,29 @@ class SpotCheck:
 
     @property
     def same(self) -> bool:
-        """Whether the cache holds what encoding gives.
+        """Whether the cached features agree with newly encoded ones.
 
-        Machines differ by up to 1e-4 and storing as fp16 moves an entry by up to 2e-4; another
-        picture or another code moves entries, of some 0.03, by far more.
+        Entries are about 0.03. They differ by up to 1e-4 between machines and by up to 2e-4 when
+        stored as fp16, but by far more for another picture or changed code.
         """
         return self.difference < 5e-4
 
 
 class FeatureCache(Callback):
-    """Encodes each view of each picture once, and lets training and tests look it up.
+    """Encodes each view of each picture once, for reuse in training and tests.
 
-    As a callback it does so before the loaders of a stage are made. CLIPIQAPlus brings one into a
-    trainer that has none. Parts whose views are endless are left to be encoded live. In a run of
-    several processes each encodes its share.
+    As a callback it runs before the data loaders of a stage are created. CLIPIQAPlus adds one to a
+    trainer that has none. Parts with endless views are encoded live. In a run of several processes
+    each encodes its share.
 
     Args:
         dir: Folder of the features (default: ``$CLIPIQA_CACHE/features``, else
-            ``~/.cache/clipiqa_plus/features``). Several nodes need a folder that all of them see.
-        dtype: Number format on disk and on the device: fp16 halves both and moves a feature's
-            entries by at most 2e-4. Batches are fp32 always.
+            ``~/.cache/clipiqa_plus/features``). Several nodes need a shared folder.
+        dtype: Number format on disk and on the device: fp16 halves the size and changes a feature's
+            entries by at most 2e-4. Batches are always fp32.
         enabled: False encodes every batch live.
-        batch_size: Most views encoded together; fewer where they have more than a megapixel.
-        num_workers: Decoding processes ahead of the model (default: those of the data).
+        batch_size: Maximum number of views encoded together; fewer if they exceed a megapixel.
+        num_workers: Worker processes that decode pictures (default: as in the data module).
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class FeatureCache(Callback):
         self.num_workers = num_workers
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the data module what the stage needs.
+        """Provide the data module with the features that the stage needs.
 
-        Of all hooks only this one comes before the loaders are made: the schedule asks for the
-        training's loader while the optimizer is set up, tests ask before they start.
+        This is the only hook that runs before the loaders are created: the schedule requests the
+        training loader while the optimizer is set up, and tests request theirs before they start.
         """
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, IQADataModule):
@@ -112,21 +112,21 @@ class FeatureCache(Callback):
         parts: Sequence[str],
         device: torch.device | str | None = None,
     ) -> dict[str, FeatureTable]:
-        """Return the features of some parts, encoding what is missing.
+        """Return the features of some parts, encoding missing ones.
 
-        Where torch.distributed is at work, every process must call this.
+        With torch.distributed, every process must call this.
 
         Args:
             backbone: Encodes pictures; it is moved to the device.
-            data: The data, set up.
+            data: The data module, after its setup.
             parts: Which of train, val and test.
-            device: Where to encode and to keep the tables (default: where the backbone is).
+            device: Device for encoding and for the tables (default: that of the backbone).
 
         Returns:
-            Tables by part, to be put in ``data.features``; none for a part of endless views.
+            Tables by part, to be stored in ``data.features``; none for a part with endless views.
 
         Raises:
-            ValueError: Naming a picture that cannot be encoded.
+            ValueError: If a picture cannot be encoded; the message names it.
             OSError: If the cache cannot be written.
         """
         device = torch.device(device or backbone.device)
@@ -162,14 +162,14 @@ class FeatureCache(Callback):
         samples: int = 16,
         seed: int = 0,
     ) -> SpotCheck:
-        """Read some pictures of a part anew, encode them and compare with the cache.
+        """Encode a sample of pictures again and compare the features with the cache.
 
         Args:
             backbone: Encodes pictures.
-            data: The data, set up.
+            data: The data module, after its setup.
             part: One of train, val and test.
             samples: Number of pictures, drawn at random.
-            seed: Seed of the draw.
+            seed: Seed of the random sample.
 
         Raises:
             ValueError: If the views of the part are endless.
@@ -196,7 +196,7 @@ class FeatureCache(Callback):
         )
 
     def _pictures(self, data: IQADataModule, parts: Sequence[str]) -> list[list[Picture]]:
-        """Identify the pictures of each part, all with one look at the remembered digests."""
+        """Identify the pictures of each part, reading the stored digests only once."""
         rows = [data.rows(part) for part in parts]
         found = iter(pictures(data.dataset(parts[0]), np.concatenate(rows), self.dir / "digests"))
         return [list(islice(found, len(members))) for members in rows]

@@ -1,4 +1,4 @@
-"""Encode what a store lacks: decoding ahead of the model, in one process or in many."""
+"""Encode the features that a store lacks, in one or several processes, with parallel decoding."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ from clipiqa_plus.features.store import FeatureStore
 
 SHARD_FEATURES = 512
 SHARD_SECONDS = 30.0
-"""A shard is written when it has this many features or this much time went by: what a kill
-costs."""
+"""A shard is written after this many features or seconds: the most that a killed run loses."""
 
 
 def extract(
@@ -46,18 +45,19 @@ def extract(
     batch_size: int = 16,
     num_workers: int = 0,
 ) -> None:
-    """Encode what the store lacks, each process its share, and wait for all.
+    """Encode the features that the store lacks, each process its share, and wait for all.
 
     Args:
-        store: Where features go.
-        backbone: Encodes; on the device where it is to do so.
-        selections: What is wanted, the same in every process.
+        store: Receives the features.
+        backbone: Encodes pictures, on its current device.
+        selections: The pictures to encode, the same in every process.
         ranks: The processes that share the work.
         batch_size: See :func:`plan`.
-        num_workers: Decoding processes ahead of the model, for each process.
+        num_workers: Number of decoding workers per process.
 
     Raises:
-        ValueError: Naming a picture that cannot be decoded or encoded, or has changed meanwhile.
+        ValueError: If a picture cannot be decoded or encoded, or has changed meanwhile; the message
+            names it.
         RuntimeError: If the processes do not see each other's files.
     """
     keys = {key for selection in selections for key in selection.flat_keys}
@@ -66,7 +66,7 @@ def extract(
         if not store.missing(keys):
             return []
         _take_lock(store)
-        missing = store.missing(keys)  # another run may just have encoded them
+        missing = store.missing(keys)  # another run may have encoded them meanwhile
         store.tidy()
         return plan(selections, missing, batch_size)
 
@@ -112,7 +112,7 @@ class _Decoder(TorchDataset[Any]):
     def __getitem__(self, index: int) -> tuple[int, Tensor | list[Tensor] | Exception]:
         try:
             images = [image for item in self.batches[index] for image in self._decode(item)]
-        except Exception as error:  # raised where it does not drag a worker's traceback along
+        except Exception as error:  # re-raised in the main process, without a worker traceback
             return index, error
         equal = len({image.shape for image in images}) == 1
         return index, torch.stack(images) if equal else images
@@ -144,7 +144,7 @@ def _encode(
         batch_size=None,
         num_workers=min(num_workers, len(batches)),
         pin_memory=on_gpu,
-        generator=torch.Generator(),  # the global one must be as if nothing had been encoded
+        generator=torch.Generator(),  # leaves the global random state unchanged
     )
     writer = _Writer(store, selections, device)
     total = sum(len(item.views) for batch in batches for item in batch)
@@ -177,7 +177,7 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.flush()  # after an error or an interrupt too: what is done is done
+        self.flush()  # after an error or interrupt too: finished features are kept
 
     def add(self, batch: Batch, features: Tensor) -> None:
         self.items += batch
@@ -187,7 +187,7 @@ class _Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the collected features."""
         items, features, self.items, self.features = self.items, self.features, [], []
         if items:
             table = torch.cat(features).cpu()
@@ -211,7 +211,7 @@ class _Writer:
 def _check(
     images: Tensor | list[Tensor], batch: Batch, selections: Sequence[Selection], least_size: int
 ) -> None:
-    """Refuse pictures that the backbone cannot take, by name."""
+    """Refuse pictures that the backbone cannot encode; the error names the picture."""
     owners = [item for item in batch for _ in item.views]
     for item, image in zip(owners, images, strict=True):
         try:
@@ -223,7 +223,7 @@ def _check(
 
 @contextmanager
 def _exact() -> Iterator[None]:
-    """Let a GPU choose algorithms by shape alone and keep fp32 what it is called."""
+    """Make a GPU choose algorithms by shape only and compute fp32 without TF32."""
     with torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     ):

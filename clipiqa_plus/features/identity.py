@@ -1,4 +1,4 @@
-"""What a feature belongs to: the content of a picture and the view of it."""
+"""Identity of a feature: the content of a picture and the view of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clipiqa_plus.data.images import to_rgb
 from clipiqa_plus.data.transforms import Views, resize
 
 _CONTENT = "sha256 "
-_RACY = 3 * 10**9  # ns; a file this young may change again without a new time stamp
+_RACY = 3 * 10**9  # ns; a file this recent may change again without a new time stamp
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Picture:
 
     Attributes:
         row: Row number in the annotations.
-        content: Text that differs whenever the picture may differ.
-        width: Width in pixels before any resize, from its header; 0 where unknown.
-        height: Height likewise. A hint for batching only.
+        content: Text that identifies the content of the picture.
+        width: Width in pixels before any resize, from the header; 0 if unknown. Only for batching.
+        height: Height, likewise.
     """
 
     row: int
@@ -46,14 +46,14 @@ class Picture:
 def pictures(dataset: IQADataset, rows: Rows, memory: Path | None) -> list[Picture]:
     """Identify the pictures of some rows.
 
-    Files are identified by the SHA-256 of their content: a data set may be moved, renamed or
-    copied without losing its features, and no time stamp can make an old feature pass for a new
-    picture. Other readers identify their pictures themselves.
+    Files are identified by the SHA-256 of their content: a data set may be moved, renamed or copied
+    without losing its features, and a changed picture never gets an old feature, whatever its time
+    stamp. Other readers identify their pictures themselves.
 
     Args:
-        dataset: Gives the reader.
+        dataset: Provides the reader.
         rows: Row numbers.
-        memory: Folder that remembers the digests of unchanged files; None reads every file.
+        memory: Folder with the stored digests of unchanged files; None reads every file.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -70,7 +70,7 @@ def pictures(dataset: IQADataset, rows: Rows, memory: Path | None) -> list[Pictu
 
 
 def content_of(reader: Reader, row: int) -> str:
-    """Return what identifies the content of one picture, read anew."""
+    """Return the text that identifies the current content of one picture."""
     if type(reader) is not FileReader:
         return reader.identity(row)
     return _CONTENT + _sha256(reader.root / reader.names[row])
@@ -83,7 +83,7 @@ def feature_key(picture: Picture, views: Views, view: int) -> bytes:
 
 
 def name_of(dataset: IQADataset, row: int) -> str:
-    """Return what an error calls a picture."""
+    """Return the name of a picture for error messages."""
     reader = dataset.reader
     if isinstance(reader, FileReader):
         return str(reader.root / reader.names[row])
@@ -92,10 +92,10 @@ def name_of(dataset: IQADataset, row: int) -> str:
 
 @cache
 def pixel_probe() -> str:
-    """Return a digest of what decoding and resizing make of a small JPEG.
+    """Return a digest of the pixels of a small JPEG after decoding and resizing.
 
-    It changes if, and only if, an upgrade of Pillow or its JPEG decoder changes pixels. Their
-    versions instead would throw features away at every upgrade.
+    It changes only if an upgrade of Pillow or its JPEG decoder changes pixels. Using their version
+    numbers instead would discard features at every upgrade.
     """
     y, x, c = np.mgrid[:40, :56, :3]
     pattern = np.where((x // 7 + y // 9) % 2, 3 * x + 2 * y + 40 * c, 255 - 2 * x - y - 30 * c)
@@ -111,7 +111,7 @@ Digest = tuple[str, int, int]  # SHA-256, width, height
 
 
 def _digests(root: Path, names: Sequence[str], memory: Path | None) -> list[Digest]:
-    """Digest files, remembering those whose size, times and inode are unchanged."""
+    """Digest files; stored digests are used for files of unchanged size, times and inode."""
     root = root.resolve()
     path = None
     if memory is not None:
@@ -140,7 +140,7 @@ def _signature(path: Path) -> Signature:
         raise FileNotFoundError(
             f"{path}: no such image; check the root and the name in the label file"
         ) from None
-    # The time of the last change of status cannot be set back, as cp -p does with the other.
+    # Unlike the modification time, which cp -p restores, the change time cannot be set back.
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
@@ -148,7 +148,7 @@ def _digest(path: Path) -> Digest:
     try:
         with Image.open(path) as image:  # reads the header only
             width, height = image.size
-    except Exception:  # not a picture: decoding will say so and name it
+    except Exception:  # not a picture: decoding raises an error that names it
         width = height = 0
     return _sha256(path), width, height
 
@@ -162,12 +162,12 @@ def _recall(path: Path | None) -> dict[str, tuple[Signature, Digest]]:
     try:
         return dict(json.loads(path.read_text())["files"]) if path else {}
     except (OSError, ValueError, KeyError):
-        return {}  # only a saving of time: the files are there to be read
+        return {}  # digests only save time: the files are read instead
 
 
 def _remember(path: Path, root: Path, known: dict[str, tuple[Signature, Digest]]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with contextlib.suppress(OSError):  # a cache that may only be read
+    with contextlib.suppress(OSError):  # a read-only cache
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps({"root": str(root), "files": known}))
         os.replace(unfinished, path)

@@ -1,8 +1,8 @@
-"""What is wanted, and in which batches what is missing is encoded.
+"""Selection of features, and the batches in which missing ones are encoded.
 
-The last bits of a feature depend on the batch that it is encoded in. Therefore a batch is the
-unit of work: it is stored whole or done again whole, and what is left after a kill falls into the
-same batches as before. A resumed extraction gives the bits of an uninterrupted one.
+The last bits of a feature depend on the batch in which it is encoded. Therefore a batch is the unit
+of work: it is stored or repeated as a whole, and after an interruption the remaining batches are
+the same as before. A resumed extraction is bit-identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MEGAPIXEL = 1 << 20
 
 @dataclass(frozen=True)
 class Selection:
-    """Pictures of which all views are wanted.
+    """Pictures whose views are all needed.
 
     Attributes:
-        dataset: Gives pictures and their views.
+        dataset: Provides pictures and their views.
         pictures: N pictures.
         keys: The keys of their features, [N][V].
     """
@@ -35,7 +35,7 @@ class Selection:
         """Select all views of some pictures.
 
         Raises:
-            ValueError: If there is no end of views.
+            ValueError: If the views are endless.
         """
         if dataset.views.count is None:
             raise ValueError("endless views cannot be cached; give the views a count")
@@ -51,7 +51,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to decode once, and the views of it to encode."""
+    """A picture to decode once, and its views to encode."""
 
     selection: int
     picture: Picture
@@ -65,13 +65,13 @@ Batch = list[Item]
 def plan(selections: Sequence[Selection], missing: set[bytes], batch_size: int) -> list[Batch]:
     """Arrange missing features in batches: by number of views and by size, then by key.
 
-    Whole batches may be taken out of the work and the others stay the same, in whatever order the
-    rows are. A feature that is wanted twice is planned once.
+    Removing whole batches leaves the others unchanged, and the order of the rows does not matter. A
+    feature that is needed twice is planned once.
 
     Args:
-        selections: What is wanted.
+        selections: The pictures needed.
         missing: Keys of the features to encode.
-        batch_size: Most views in a batch; fewer where they have more than a megapixel each.
+        batch_size: Maximum number of views in a batch; fewer if each exceeds a megapixel.
     """
     missing = set(missing)
     groups: dict[tuple[int, int, int], list[Item]] = {}

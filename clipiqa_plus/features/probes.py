@@ -1,7 +1,7 @@
 """Probes: regressions on image features alone, the baseline that learned prompts must beat.
 
-``ridge`` is linear in closed form, its strength chosen by leave-one-out; ``mlp`` has one hidden
-layer. Both end in a sigmoid, as the softmax of an antonym pair does, and predict scores in (0, 1).
+``ridge`` is a closed-form linear regression, its strength chosen by leave-one-out; ``mlp`` has one
+hidden layer. Both end in a sigmoid, like the softmax over an antonym pair: scores are in (0, 1).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STRENGTHS = torch.logspace(-6, 3, 37, dtype=torch.float64)
 """Ridge strengths that leave-one-out chooses from: penalties on the squared norm of the weights,
 for features of unit length and n times the mean squared error."""
 
-_EDGE = 0.01  # MOS nearer to 0 or 1 than this is moved here: its logit would be infinite
+_EDGE = 0.01  # MOS is clamped to [0.01, 0.99]: the logit of 0 or 1 is infinite
 
 
 class Probe(nn.Module):
@@ -29,7 +29,7 @@ class Probe(nn.Module):
         dim: Length D of a feature.
         targets: Number T of scores.
         hidden: Width of the hidden layer; 0 for none, a linear probe.
-        kind: How it was fitted.
+        kind: Kind of fit.
     """
 
     def __init__(
@@ -57,10 +57,9 @@ def fit_ridge(features: Tensor, mos: Tensor) -> tuple[Probe, float]:
     """Fit a linear probe by ridge regression on the logits of the MOS.
 
     With features ``X`` and logits ``z``, both centred, and the singular values ``s`` of ``X``, the
-    hat matrix of strength ``a`` is ``H = U diag(s^2 / (s^2 + a)) U'``, and the prediction of a row
-    that is left out follows from that of all rows: ``(zhat - h z) / (1 - h)`` with the diagonal
-    ``h`` of ``H + 1/n``. The strength is the one whose left-out scores, after the sigmoid, have the
-    least mean squared error.
+    hat matrix for strength ``a`` is ``H = U diag(s^2 / (s^2 + a)) U'``. The leave-one-out
+    prediction of a row is ``(zhat - h z) / (1 - h)``, with the diagonal ``h`` of ``H + 1/n``. The
+    strength with the lowest mean squared error of these predictions, after the sigmoid, is chosen.
 
     Args:
         features: Unit features, float [N, D].
@@ -107,17 +106,17 @@ def fit_mlp(
     patience: int = 30,
     seed: int = 0,
 ) -> Probe:
-    """Fit a probe of one hidden layer by Adam on all rows at once, stopped on validation rows.
+    """Fit a probe with one hidden layer by full-batch AdamW with early stopping.
 
     Args:
         features: Unit features, float32 [N, D].
         mos: Normalised MOS, float32 [N, T].
-        val_features: Those of the validation rows, [M, D].
+        val_features: Features of the validation rows, [M, D].
         val_mos: Their MOS, [M, T].
         hidden: Width of the hidden layer.
-        steps: Most steps.
-        patience: Steps without a lower validation error after which it ends.
-        seed: Seed of the first weights.
+        steps: Maximum number of steps.
+        patience: Number of steps without a lower validation error before stopping.
+        seed: Seed of the initial weights.
 
     Returns:
         The probe at its lowest validation error.

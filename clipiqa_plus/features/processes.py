@@ -1,4 +1,4 @@
-"""Several processes of one run: share what one found out, and fail together."""
+"""Several processes of one run: share results and errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Ranks:
     """The processes of this run; a context manager.
 
-    They talk by a group of their own on the CPU that waits for days: encoding takes longer than
-    the minutes after which the training's group would give up on a process.
+    They communicate through a CPU group with a timeout of days: encoding takes longer than the
+    timeout of the training's group, which is minutes.
 
     Attributes:
         rank: Number of this process.
@@ -44,10 +44,10 @@ class Ranks:
             dist.destroy_process_group(self._group)
 
     def first(self, work: Callable[[], T]) -> T:
-        """Let the first process do some work, and return its result in each.
+        """Run some work in the first process and return its result in all.
 
         Raises:
-            Exception: In every process, what the work raised in the first.
+            Exception: In every process, the exception raised in the first.
         """
         outcome = [_attempt(work) if self.rank == 0 else None]
         if self.size > 1:
@@ -55,10 +55,10 @@ class Ranks:
         return self._settle(outcome)[0]
 
     def each(self, work: Callable[[], T]) -> list[T]:
-        """Let every process do its share, and return all results in each.
+        """Run some work in every process and return all results in each.
 
         Raises:
-            Exception: In every process, what the work raised in the first that failed.
+            Exception: In every process, the exception of the first process that failed.
         """
         mine = _attempt(work)
         outcomes: list[Any] = [mine]

@@ -1,8 +1,8 @@
-"""FeatureStore: features on disk, written once, in files that prove themselves.
+"""FeatureStore: features on disk, in write-once files that can be verified.
 
-A store is one folder for one way of encoding. Its features lie in shards, safetensors files named
-by the SHA-256 of their content: a shard is either whole or not there, whenever a process was
-killed, and no index can disagree with the files. Shards are never changed; any number of
+A store is one folder for one encoding configuration. Its features are in shards, safetensors files
+named by the SHA-256 of their content. A shard is complete or absent, even if a process was killed,
+and there is no index that could disagree with the files. Shards are never changed; any number of
 processes may read and write at once.
 """
 
@@ -31,8 +31,8 @@ StorageDtype = Literal["fp32", "fp16"]
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 FORMAT = 2
-"""Raise it when a store is laid out differently, or when the same backbone, file, resize and view
-give other features than before."""
+"""Increase it when the layout of a store changes, or when the same backbone, file, resize and view
+give different features."""
 
 FACTS_FILE = "store.json"
 KEY_BYTES = 32
@@ -52,19 +52,19 @@ def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 class FeatureStore:
-    """The features that one way of encoding gave.
+    """The features of one encoding configuration.
 
-    Nothing is written before :meth:`write`, so that a cache may be read-only once it is complete.
+    Nothing is written before :meth:`write`, so a complete cache may be read-only.
 
     Args:
         directory: Folder of all stores.
-        encoding: What fixes the function from picture to features: the backbone's ``describe()``.
+        encoding: What determines the features of a picture: the backbone's ``describe()``.
         dim: Length D of a feature.
         resize: Resize before the view is taken.
         dtype: Number format on disk.
 
     Raises:
-        ValueError: If the folder holds something else.
+        ValueError: If the folder describes another store.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class FeatureStore:
                 )
 
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
-        """Return those of the keys that have no feature here, after a look at the folder.
+        """Return the keys that have no feature here, after reading the folder again.
 
-        Every shard that one of the keys needs is checked against its SHA-256. A damaged one is
-        warned of and counts as missing.
+        Every shard that holds one of the keys is checked against its SHA-256. A damaged shard
+        triggers a warning, and its features count as missing.
         """
         self.refresh()
         wanted = set(keys)
@@ -121,7 +121,7 @@ class FeatureStore:
         return wanted - self._where.keys()
 
     def refresh(self) -> None:
-        """Take in the shards that were added since the last look."""
+        """Read the keys of shards that were added since the last refresh."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path in self._seen:
                 continue
@@ -129,7 +129,7 @@ class FeatureStore:
             try:
                 keys = self._keys(path)
             except FileNotFoundError:
-                # Removed since the listing, and it may come back: the name is that of the content.
+                # Removed since the listing; it may reappear, since its name is that of its content.
                 self._seen.discard(path)
                 continue
             except (OSError, SafetensorError, ValueError) as error:
@@ -156,42 +156,42 @@ class FeatureStore:
             f"{path} is damaged ({reason}); its features are encoded again from their pictures"
         )
         self.damaged.add(path)
-        self._where = {key: place for key, place in self._where.items() if place[0] != path}
+        self._where = {key: at for key, at in self._where.items() if at[0] != path}
 
     def read(self, keys: Sequence[bytes]) -> Tensor:
-        """Return features by their keys, copied out of the memory-mapped shards.
+        """Return features by their keys, copied from the memory-mapped shards.
 
         Returns:
             [len(keys), D] in the number format of the store, on the CPU.
 
         Raises:
-            KeyError: If one is not here; see :meth:`missing`.
+            KeyError: If a key is missing; see :meth:`missing`.
         """
-        places = [self._where[key] for key in keys]
+        locations = [self._where[key] for key in keys]
         result = torch.empty(len(keys), self.dim, dtype=self.dtype)
         of_shard: dict[Path, list[int]] = {}
-        for index, (path, _) in enumerate(places):
+        for index, (path, _) in enumerate(locations):
             of_shard.setdefault(path, []).append(index)
         for path, members in of_shard.items():
             with safe_open(path, "pt") as shard:
-                rows = [places[index][1] for index in members]
+                rows = [locations[index][1] for index in members]
                 result[members] = shard.get_tensor("features")[rows]
         self._mark_used(of_shard)
         return result
 
     def _mark_used(self, shards: Iterable[Path]) -> None:
-        """Note the time of use, by which :func:`~clipiqa_plus.features.prune` decides."""
-        with contextlib.suppress(OSError):  # a cache that may only be read
+        """Record the time of use for :func:`~clipiqa_plus.features.prune`."""
+        with contextlib.suppress(OSError):  # a read-only cache
             for path in shards:
                 os.utime(path)
 
     def write(self, keys: Sequence[bytes], features: Tensor, **metadata: str) -> Path:
-        """Add a shard; it appears whole or not at all.
+        """Add a shard atomically.
 
         Args:
             keys: Keys of the features, 32 bytes each.
             features: [len(keys), D].
-            metadata: Further facts, for people.
+            metadata: Further metadata, for information only.
 
         Returns:
             The shard's path.
@@ -205,7 +205,7 @@ class FeatureStore:
                 "keys": torch.from_numpy(table.copy()),
                 "features": features.to("cpu", self.dtype).contiguous(),
             },
-            # One entry: safetensors writes several in an order that differs between processes.
+            # A single entry: safetensors writes several in an order that varies between processes.
             {_ABOUT: json.dumps({"store": self.key, **metadata})},
         )
         if not (self.folder / FACTS_FILE).is_file():
@@ -216,19 +216,19 @@ class FeatureStore:
         return path
 
     def tidy(self) -> None:
-        """Remove damaged shards and what killed processes left; only while holding the lock."""
+        """Remove damaged shards and unfinished files; only while holding the lock."""
         for path in (*self.damaged, *self.folder.glob(".*.part")):
             path.unlink(missing_ok=True)
 
     def forget_damage(self) -> None:
-        """Look at damaged shards again: the same features may have come back by the same name."""
+        """Check damaged shards again: they may have been rewritten under the same name."""
         self._seen -= self.damaged
         self.damaged.clear()
 
 
 def _identity(encoding: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of the encoding by which a store is found, as earlier versions put them."""
-    # Without the name: the same weights may come by a name or from a file.
+    """Return the facts that identify a store, in the form of earlier versions."""
+    # Without the name: the same weights may be loaded by name or from a file.
     facts = {key: value for key, value in encoding.items() if key != "backbone"}
     earlier = {"none": False, "grid": True}
     if (position := facts.get("pos_embedding")) in earlier:
@@ -260,7 +260,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def damage(shard: Path) -> str | None:
-    """Return what is wrong with a shard's content, None if it matches its name."""
+    """Return what is wrong with a shard's content; None if it matches its name."""
     try:
         with shard.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -270,7 +270,7 @@ def damage(shard: Path) -> str | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that survives a power cut whole or not at all."""
+    """Write a file atomically, even across a power failure."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +283,7 @@ def _write(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise type(error)(
-            f"feature cache {path.parent} cannot be written ({error}); make room there, or choose "
+            f"feature cache {path.parent} cannot be written ({error}); free some space, or choose "
             "another folder"
         ) from error
     if os.name == "posix":

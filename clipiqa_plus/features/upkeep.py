@@ -1,4 +1,4 @@
-"""Looking after a cache folder: what is in it, whether it is sound, what may go."""
+"""Maintenance of a cache folder: list, verify and prune its stores."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from clipiqa_plus.features.store import (
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a store holds.
+    """Contents of a store.
 
     Attributes:
         path: Its folder.
-        backbone: Name under which the weights were loaded first.
-        facts: What its features depend on beside picture and view.
+        backbone: Name under which the weights were first loaded.
+        facts: What its features depend on besides picture and view.
         features: Number of features.
         bytes: Size of its shards.
-        created: Time of creation, seconds since 1970.
-        last_used: Time of the last reading, seconds since 1970.
-        stale: Why nothing can use it any more; None if it is in use.
+        created: Creation time, seconds since 1970.
+        last_used: Time of the last read, seconds since 1970.
+        stale: Why the store can no longer be used; None if it can.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class StoreInfo:
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of the cache that is not what it should be."""
+    """A damaged file of the cache."""
 
     path: Path
     reason: str
@@ -66,7 +66,7 @@ class Pruned:
 
 
 def info(directory: str | os.PathLike[str] | None = None) -> list[StoreInfo]:
-    """List the stores of a cache, the last used first.
+    """List the stores of a cache, the most recently used first.
 
     Args:
         directory: Folder of the features; None is the default one.
@@ -87,7 +87,7 @@ def verify(directory: str | os.PathLike[str] | None = None) -> list[Damage]:
         directory: Folder of the features; None is the default one.
 
     Returns:
-        What is damaged. Damaged shards are never used; the next run encodes their features again.
+        The damaged files. Damaged shards are never used; the next run encodes their features again.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -105,17 +105,17 @@ def prune(
     unused_days: float | None = None,
     dry_run: bool = False,
 ) -> list[Pruned]:
-    """Remove what is damaged, left unfinished or stale, and what was not used for long.
+    """Remove damaged, unfinished and stale files and, on request, those unused for long.
 
-    Stores into which a run is encoding are passed over.
+    Stores that a run is currently writing to are skipped.
 
     Args:
         directory: Folder of the features; None is the default one.
         unused_days: Also remove shards that were not read for this many days.
-        dry_run: Remove nothing; only say what would be.
+        dry_run: Remove nothing; only return what would be removed.
 
     Returns:
-        What was removed.
+        The removed files.
 
     Raises:
         ValueError: If the number of days is negative.
@@ -170,7 +170,7 @@ def _remove(folder: Path, pruned: list[Pruned]) -> None:
 def _stores(directory: str | os.PathLike[str] | None) -> list[Path]:
     root = cache_dir(directory)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder of features; nothing was cached there")
+        raise FileNotFoundError(f"{root}: no such feature cache; nothing was cached there")
     return sorted(path.parent for path in root.glob(f"*/{FACTS_FILE}"))
 
 
@@ -212,7 +212,7 @@ def _stale(folder: Path) -> str | None:
     if facts.get("format") != FORMAT:
         return f"written in format {facts.get('format')}; this version uses {FORMAT}"
     if facts.get("pixels") != pixel_probe():
-        return "Pillow decodes other pixels than when it was written"
+        return "Pillow decodes different pixels than when it was written"
     return None
 
 

@@ -23,7 +23,7 @@ from tests.support.feature_data import (
 
 
 def test_info(clip: FrozenCLIP, root: Path, cache: FeatureCache) -> None:
-    with pytest.raises(FileNotFoundError, match="no such folder"):
+    with pytest.raises(FileNotFoundError, match="no such feature cache"):
         info(cache.dir)
     before = time.time()
     cache.tables(clip, Few(root, NAMES, train_views=FlipViews()), ALL)

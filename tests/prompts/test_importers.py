@@ -182,6 +182,6 @@ def test_prompts_learned_by_grid_are_none_of_pyiqa(tmp_path: Path) -> None:
     clip = small_clip("grid")
     prompts = ContextPrompts(clip, seed=3)
     prompts.steps += 1
-    with pytest.raises(ValueError, match="grid, which pyiqa does not have"):
+    with pytest.raises(ValueError, match="grid, which pyiqa does not support"):
         export_pyiqa(tmp_path / "p.pth", prompts, clip)
     assert not list(tmp_path.iterdir())
