@@ -39,4 +39,4 @@ def fit(
     path, metrics = fit_probe(config, out, kind, backbone, dir, seed, device, licence)
     summary = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"result: {summary or 'no validation or test part'}\nfiles: {path}")
-    print(f"next: python evaluate.py --prompts zero_shot {path} --data {config}")
+    print(f"next: clipiqa evaluate --prompts zero_shot {path} --data {config}")
