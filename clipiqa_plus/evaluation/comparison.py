@@ -103,7 +103,7 @@ def correlations(prediction: ArrayLike, mos: ArrayLike) -> dict[str, float]:
     x, y = (torch.tensor(np.asarray(values), dtype=torch.float64) for values in (prediction, mos))
     with warnings.catch_warnings():
         # What does not exist is noted in the table.
-        warnings.filterwarnings("ignore", message=".*does not exist here")
+        warnings.filterwarnings("ignore", message=".*is undefined and set to NaN")
         found = {"SRCC": srcc(x, y), "PLCC": plcc(x, y), "KRCC": krcc(x, y), "RMSE": rmse(x, y)}
         mapped = logistic_mapping(x, y)
         fitted = bool(mapped.isfinite().all())

@@ -1,8 +1,8 @@
 """SRCC, PLCC, KRCC and RMSE as torchmetrics classes, exact over batches and processes.
 
-The classes gather (sample id, prediction, target), keep every sample once and hand them, in the
-order of their ids, to the pure functions: the result depends neither on how the samples were spread
-over batches and processes, nor on the copies that a padding sampler adds.
+The classes collect (sample id, prediction, target), drop duplicates and pass the samples, sorted by
+id, to the pure functions. The result therefore depends neither on the distribution of samples over
+batches and processes nor on the copies that a padding sampler adds.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ __all__ = [
 
 
 class IQAMetric(Metric):
-    """Base of the metrics: gathers the samples; a subclass computes :meth:`score` from them.
+    """Base class of the metrics: collects the samples; a subclass computes :meth:`score`.
 
-    Samples are identified by their id. One seen several times (the padding of a distributed
-    sampler) counts once; its predictions may differ by the noise of another batch composition, of
-    which the least is kept, so that no order of arrival shows in the result.
+    Samples are identified by their id. A sample seen several times (the padding of a distributed
+    sampler) counts once. Its predictions may differ by the numerical noise of different batch
+    compositions; the smallest is kept, so the result does not depend on the order of arrival.
 
     Predictions and targets are kept in float64 (float32 on MPS, which has no float64).
 
     Args:
-        tolerance: Largest difference of two predictions for one sample that is still noise. The
-            default fits scores in [0, 1] computed in float32; half precision needs about 0.05.
+        tolerance: Largest difference between two predictions for one sample that counts as noise.
+            The default suits scores in [0, 1] computed in float32; half precision needs about 0.05.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
     """
 
@@ -69,7 +69,7 @@ class IQAMetric(Metric):
         Args:
             prediction: [B] or a scalar, any real dtype.
             target: [B] or a scalar, any real dtype.
-            sample_id: [B] or a scalar, integers; the same for the same sample in every process.
+            sample_id: [B] or a scalar, integers; a sample has the same id in every process.
 
         Raises:
             ValueError: If the shapes differ or are not [B], or the ids are not integers.
@@ -78,8 +78,8 @@ class IQAMetric(Metric):
         shapes = [list(v.shape) for v in values]
         if values[0].ndim != 1 or shapes != shapes[:1] * 3:
             raise ValueError(
-                f"prediction, target and sample id must be [B] alike, got {shapes}; "
-                "of several targets give one column"
+                f"prediction, target and sample id must have the same shape [B], got {shapes}; "
+                "with several targets, pass one column at a time"
             )
         if values[2].is_floating_point() or values[2].dtype == torch.bool:
             raise ValueError(f"sample ids must be integers, got {values[2].dtype}")
@@ -90,11 +90,12 @@ class IQAMetric(Metric):
         """The metric of all samples of all processes.
 
         Returns:
-            float64 scalar (float32 on MPS); NaN with a warning where it does not exist.
+            float64 scalar (float32 on MPS); NaN with a warning where it is undefined.
 
         Raises:
-            ValueError: If a value is not finite, or one sample id has two targets or two clearly
-                different predictions. The message names the id; every process raises it.
+            ValueError: If a value is not finite, or a sample id has two different targets, or
+                predictions that differ by more than the tolerance. The message names the id; every
+                process raises it.
         """
         prediction, target, sample_id = (
             # A state is a list, or one tensor once it has been gathered from all processes.
@@ -118,8 +119,8 @@ class IQAMetric(Metric):
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather from all processes; see :meth:`torchmetrics.Metric.sync`."""
-        # For a process without samples torchmetrics would gather an empty float32 tensor: another
-        # dtype than the others send.
+        # For a process without samples torchmetrics would gather an empty float32 tensor, whose
+        # dtype differs from what the other processes send.
         for state, dtype in zip(self._states(), self._dtypes(), strict=True):
             if isinstance(state, list) and not state:
                 state.append(torch.empty(0, dtype=dtype, device=self.device))
@@ -129,8 +130,8 @@ class IQAMetric(Metric):
         """Plot one value or several (needs matplotlib).
 
         Args:
-            val: Values from ``compute`` or ``forward``; by default the present value.
-            ax: Axes of matplotlib to draw on.
+            val: Values from ``compute`` or ``forward``; by default the current value.
+            ax: Matplotlib axes to draw on.
 
         Returns:
             Figure and axes.
@@ -241,10 +242,10 @@ class RMSE(IQAMetric):
 
 
 def iqa_metrics(prefix: str = "", tolerance: float = 1e-4) -> MetricCollection:
-    """The metrics logged while training: SRCC and PLCC, over one shared state.
+    """The metrics logged during training: SRCC and PLCC, with one shared state.
 
     Args:
-        prefix: Put before the names, as in ``"val/"``.
+        prefix: Prepended to the names, as in ``"val/"``.
         tolerance: See :class:`IQAMetric`.
 
     Returns:
@@ -256,10 +257,10 @@ def iqa_metrics(prefix: str = "", tolerance: float = 1e-4) -> MetricCollection:
 
 
 def full_iqa_metrics(prefix: str = "", tolerance: float = 1e-4) -> MetricCollection:
-    """All metrics, over one shared state: those of :func:`iqa_metrics` and of the result tables.
+    """All metrics, with one shared state: those of :func:`iqa_metrics` and of the result tables.
 
     Args:
-        prefix: Put before the names.
+        prefix: Prepended to the names.
         tolerance: See :class:`IQAMetric`.
 
     Returns:
@@ -281,7 +282,7 @@ def full_iqa_metrics(prefix: str = "", tolerance: float = 1e-4) -> MetricCollect
 def _one_of_each(
     prediction: Tensor, target: Tensor, sample_id: Tensor, tolerance: float
 ) -> tuple[Tensor, Tensor]:
-    """Predictions and targets with every sample once, in the order of the ids."""
+    """Predictions and targets without duplicates, sorted by sample id."""
     order = torch.from_numpy(np.lexsort((prediction.numpy(), sample_id.numpy())))
     prediction, target, sample_id = prediction[order], target[order], sample_id[order]
     for name, values in (("prediction", prediction), ("target", target)):
@@ -292,10 +293,10 @@ def _one_of_each(
                 "metrics need finite numbers: check the model and the labels of this sample"
             )
     _, copies = sample_id.unique_consecutive(return_counts=True)
-    first = copies.cumsum(0) - copies  # the least prediction of every id
+    first = copies.cumsum(0) - copies  # the smallest prediction of each id
     for name, values, noise, remedy in (
-        ("targets", target, 0.0, "sample ids must be unique to an image and its data set"),
-        ("predictions", prediction, tolerance, "reset the metric between runs over the data"),
+        ("targets", target, 0.0, "each image of each data set needs a sample id of its own"),
+        ("predictions", prediction, tolerance, "reset the metric between passes over the data"),
     ):
         kept = values[first].repeat_interleave(copies)
         apart = ((values - kept).abs() > noise).nonzero()

@@ -1,10 +1,10 @@
-"""Split-conformal intervals: how far a score may be from the opinion it predicts.
+"""Split-conformal prediction intervals for MOS.
 
 Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005); Lei et al.,
-Distribution-free predictive inference for regression (2018), algorithm 2. With
-residuals ``r`` of ``n`` pictures that were not trained on, the interval ``score +- q`` with ``q``
-the ``ceil((n + 1) level)``-th smallest ``|r|`` covers the opinion of a new picture of the same kind
-with probability ``level`` at least.
+Distribution-free predictive inference for regression (2018), algorithm 2. Given the residuals ``r``
+of ``n`` held-out pictures, let ``q`` be the ``ceil((n + 1) level)``-th smallest ``|r|``. The
+interval ``score +- q`` then covers the MOS of a new picture from the same distribution with
+probability at least ``level``.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 LEVELS = tuple(round(0.5 + i / 100, 2) for i in range(50))
-"""Levels that files have half-widths for: 0.50 to 0.99."""
+"""Levels for which files store half-widths: 0.50 to 0.99."""
 
 
 def half_width(scores: Tensor, mos: Tensor, level: float) -> float:
-    """Return the half-width of the intervals of a level.
+    """Return the half-width of the intervals at a level.
 
     Args:
-        scores: Scores of pictures that were not trained on, [N].
+        scores: Scores of held-out pictures, [N].
         mos: Their MOS on the same scale, [N].
-        level: Coverage to reach, in (0, 1).
+        level: Minimum coverage, in (0, 1).
 
     Returns:
-        The half-width; infinite if N pictures are too few for the level.
+        The half-width; infinite if N is too small for the level.
     """
     residuals = (scores.double() - mos.double()).abs().sort().values
     rank = math.ceil((len(residuals) + 1) * level - 1e-9)  # 0.9 * 10 is 9.000000000000002 or so
@@ -36,24 +36,24 @@ def half_width(scores: Tensor, mos: Tensor, level: float) -> float:
 
 def coverage(scores: Tensor, mos: Tensor, width: float) -> float:
     """Return the share of pictures whose MOS lies in ``score +- width``; [N] each."""
-    # What lies on the edge is inside, whatever float32 makes of it.
+    # The 1e-7 keeps values exactly at an end inside despite float32 rounding.
     return float(((scores.double() - mos.double()).abs() <= width + 1e-7).double().mean())
 
 
 def interval_facts(
     scores: Tensor, mos: Tensor, mos_range: tuple[float, float], higher_is_better: bool = True
 ) -> dict[str, object]:
-    """Return what a file records of the intervals of its scores.
+    """Return the metadata that a file stores about its intervals.
 
     Args:
         scores: Scores of the validation part, [N, T].
         mos: Its normalised MOS, [N, T].
-        mos_range: Range of raw MOS.
-        higher_is_better: Whether a high raw MOS is a high score.
+        mos_range: Range of the raw MOS.
+        higher_is_better: Whether a higher raw MOS means a higher score.
 
     Returns:
-        JSON values: ``n``; ``scale``, the raw MOS at scores 0 and 1; and ``half_widths`` on
-        scores, for each target a list over :data:`LEVELS`, None where N is too small.
+        JSON values: ``n``; ``scale``, the raw MOS at scores 0 and 1; and ``half_widths`` in units
+        of score, one list over :data:`LEVELS` per target, None where N is too small.
     """
     low, high = map(float, mos_range)
     widths = [
@@ -68,21 +68,21 @@ def interval_facts(
 
 
 def half_widths(facts: dict[str, object], level: float, holder: str) -> list[float]:
-    """Return the half-width of each target that a file records.
+    """Return the half-width of each target that a file stores.
 
     Args:
         facts: Metadata of the file.
         level: One of :data:`LEVELS`.
-        holder: What the file is, for the error.
+        holder: Name of the file in the error.
 
     Raises:
-        ValueError: If the file has no intervals, or none of this level.
+        ValueError: If the file has no intervals, or none at this level.
     """
     recorded = facts.get("intervals")
     if not isinstance(recorded, dict):
         raise ValueError(
-            f"{holder} has no intervals: it was written without a validation part to measure them "
-            "on, or by an earlier version; train or fit again with one"
+            f"{holder} has no intervals: it was written without a validation part, or by an "
+            "earlier version; train or fit again with a validation part"
         )
     if round(level, 6) not in LEVELS:
         raise ValueError(f"interval {level:g}; give a level from 0.5 to 0.99 in hundredths")
@@ -96,7 +96,7 @@ def half_widths(facts: dict[str, object], level: float, holder: str) -> list[flo
 
 
 def mos_interval(scores: Tensor, widths: list[float], scale: list[float]) -> tuple[Tensor, Tensor]:
-    """Return the ends of the intervals on the scale of raw MOS, cut at the ends of the scale.
+    """Return the ends of the intervals on the raw MOS scale, clipped to that scale.
 
     Args:
         scores: [B, T].

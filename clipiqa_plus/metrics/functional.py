@@ -1,7 +1,7 @@
 """Correlation and error of predictions against MOS: SRCC, PLCC, KRCC, RMSE, the logistic mapping.
 
-Pure functions of all predictions and targets at once, computed in float64 on the CPU. A value that
-does not exist (constant input, too few samples, no fit) is NaN with one warning, never 0.
+Pure functions of all predictions and targets at once, computed in float64 on the CPU. An undefined
+value (constant input, too few samples, no convergence) is NaN with one warning, never 0.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 from torchmetrics.utilities import rank_zero_warn
 
 CORRELATION_SAMPLES = 3
-"""Fewest samples of a correlation: through two points there is always a line."""
+"""Minimum number of samples for a correlation: two points always lie on a line."""
 RMSE_SAMPLES = 2
-"""Fewest samples of an RMSE."""
+"""Minimum number of samples for an RMSE."""
 LOGISTIC_SAMPLES = 5
-"""Fewest samples of the logistic mapping: one more than it has parameters."""
+"""Minimum number of samples for the logistic mapping: one more than it has parameters."""
 
 
 def srcc(prediction: Tensor, target: Tensor) -> Tensor:
-    """Spearman's rank-order correlation coefficient: PLCC of the ranks, ties at their mean rank.
+    """Spearman's rank-order correlation coefficient: PLCC of the ranks, ties sharing their mean.
 
     Args:
         prediction: [N] real numbers of any dtype.
@@ -50,8 +50,8 @@ def plcc(prediction: Tensor, target: Tensor, logistic: bool = False) -> Tensor:
     Args:
         prediction: [N] real numbers of any dtype.
         target: [N] real numbers, usually MOS.
-        logistic: Map the predictions by :func:`logistic_mapping` first. The mapping may fall, so
-            the value after it is never negative.
+        logistic: Map the predictions by :func:`logistic_mapping` first. The mapping may be
+            decreasing, so the result is then never negative.
 
     Returns:
         float64 scalar in [-1, 1]; NaN with a warning for fewer than 3 samples (5 with the logistic
@@ -94,7 +94,7 @@ def krcc(prediction: Tensor, target: Tensor) -> Tensor:
     x, y = _checked(prediction, target)
     if not _correlates("KRCC", x, y):
         return _nan()
-    # The method concerns only the p-value, which nobody asks for: take the cheap one.
+    # The method affects only the p-value, which is not used: choose the cheaper one.
     tau = stats.kendalltau(x.numpy(), y.numpy(), method="asymptotic").statistic
     return torch.tensor(float(tau), dtype=torch.float64)
 
@@ -108,7 +108,7 @@ def rmse(prediction: Tensor, target: Tensor, logistic: bool = False) -> Tensor:
         logistic: Map the predictions by :func:`logistic_mapping` first.
 
     Returns:
-        float64 scalar, not negative; NaN with a warning for fewer than 2 samples, and with the
+        Non-negative float64 scalar; NaN with a warning for fewer than 2 samples, and with the
         logistic mapping for fewer than 5, constant input, or no convergence.
 
     Raises:
@@ -127,14 +127,14 @@ def rmse(prediction: Tensor, target: Tensor, logistic: bool = False) -> Tensor:
 
 
 def logistic_mapping(prediction: Tensor, target: Tensor) -> Tensor:
-    """Map predictions onto the scale of the target by the fitted VQEG 4-parameter logistic.
+    """Map predictions to the scale of the target with a fitted VQEG 4-parameter logistic.
 
     The least-squares fit of::
 
         mapped = b2 + (b1 - b2) / (1 + exp(-(prediction - b3) / |b4|))
 
-    (Video Quality Experts Group, final report on FR-TV Phase I, 2000; written like this by
-    Seshadrinathan et al., IEEE TIP 19(6), 2010.) It rises or falls, as the data have it.
+    (Video Quality Experts Group, final report on FR-TV Phase I, 2000; in the form of
+    Seshadrinathan et al., IEEE TIP 19(6), 2010.) It may be increasing or decreasing.
 
     Args:
         prediction: [N] real numbers of any dtype.
@@ -166,11 +166,11 @@ def logistic_mapping(prediction: Tensor, target: Tensor) -> Tensor:
 def _fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """The mapped x, or None if no start converges.
 
-    For a given centre b3 and width |b4| the best b1 and b2 are a straight-line regression, so
+    For a given centre b3 and width |b4| the best b1 and b2 follow from a linear regression, so
     only two parameters are searched (variable projection: Golub and Pereyra, SIAM J. Numer. Anal.
-    10(2), 1973). Unlike the search over all four it also ends on data whose best fit lies at
-    infinity, such as a perfect line. Weakly related data have many local optima: the search starts
-    from the six best points of a grid, and the best end is taken.
+    10(2), 1973). Unlike a search over all four, it also terminates on data whose best fit lies at
+    infinity, such as a perfect line. Weakly related data have many local optima, so the search
+    starts from the six best points of a grid and the best result is kept.
     """
     u, _ = _z_scores(x)
     v, deviation = _z_scores(y)
@@ -191,7 +191,7 @@ def _fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.
 
 
 def _z_scores(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Values at zero mean and unit deviation, and the deviation they had."""
+    """Values scaled to zero mean and unit standard deviation, and their original deviation."""
     span = float(np.ptp(values))
     scaled = (values - values.min()) / span  # first, so that no square under- or overflows
     return (scaled - scaled.mean()) / scaled.std(), span * float(scaled.std())
@@ -200,8 +200,9 @@ def _z_scores(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
 def _logistic_curve(
     shape: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float, NDArray[np.float64], float]:
-    """Argument z of the logistic, 1 / width, its centred values and their slope onto v."""
-    # Beyond e^7 standard deviations the curve is a line, below e^-7 a step: nothing more to gain.
+    """Argument z of the logistic, 1 / width, its centred values, and the slope of v on them."""
+    # Wider than e^7 standard deviations the curve is a line, narrower than e^-7 a step: limits of
+    # the shape.
     sharpness = float(np.exp(-np.clip(shape[1], -7, 7)))
     z = (u - shape[0]) * sharpness
     curve = special.expit(z)
@@ -213,7 +214,7 @@ def _logistic_curve(
 def _logistic_residual(
     shape: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Residuals of v (zero mean) after the best logistic of this centre and log width."""
+    """Residuals of v (zero mean) from the best logistic with this centre and log width."""
     _, _, curve, slope = _logistic_curve(shape, u, v)
     return v - slope * curve
 
@@ -223,7 +224,7 @@ def _logistic_jacobian(
 ) -> NDArray[np.float64]:
     """[N, 2] derivative of the residual, in Kaufman's approximation (BIT 15, 1975).
 
-    The derivative of the curve alone, less what the regression onto the curve takes back.
+    The derivative of the curve, minus its projection onto the curve itself.
     """
     z, sharpness, curve, slope = _logistic_curve(shape, u, v)
     steepness = special.expit(z) * special.expit(-z)
@@ -241,17 +242,18 @@ def _checked(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     x, y = (torch.atleast_1d(v).detach().cpu() for v in (prediction, target))
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(
-            f"prediction and target must be [N] alike, got {list(x.shape)} and {list(y.shape)}"
+            "prediction and target must have the same shape [N], got "
+            f"{list(x.shape)} and {list(y.shape)}"
         )
     for name, values in (("prediction", x), ("target", y)):
         if not bool(values.isfinite().all()):
             at = int((~values.isfinite()).nonzero()[0])
-            raise ValueError(f"{name} {at} is {float(values[at])}; metrics need finite numbers")
+            raise ValueError(f"{name}[{at}] is {float(values[at])}; metrics need finite numbers")
     return x.double(), y.double()
 
 
 def _mean_ranks(values: Tensor) -> Tensor:
-    """Ranks 1 to N in float64, ties at the mean of theirs."""
+    """Ranks 1 to N in float64; ties share their mean rank."""
     _, group, count = values.unique(return_inverse=True, return_counts=True)
     last = count.cumsum(0).double()
     return (last - (count.double() - 1) / 2)[group]
@@ -264,7 +266,7 @@ def _pearson(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _standardised(values: Tensor) -> Tensor:
-    """Zero mean and unit norm; first onto [0, 1], so that no square under- or overflows."""
+    """Zero mean and unit norm; scaled to [0, 1] first, so that no square under- or overflows."""
     low, high = values.aminmax()
     values = (values - low) / (high - low)
     values = values - values.mean()
@@ -277,7 +279,7 @@ def _correlates(name: str, x: Tensor, y: Tensor) -> bool:
 
 def _enough(name: str, x: Tensor, least: int) -> bool:
     if len(x) < least:
-        _warn(name, f"{len(x)} samples of the {least} needed")
+        _warn(name, f"{len(x)} samples, at least {least} are needed")
     return len(x) >= least
 
 
@@ -290,7 +292,7 @@ def _varies(name: str, x: Tensor, y: Tensor) -> bool:
 
 
 def _warn(name: str, reason: str) -> None:
-    rank_zero_warn(f"{name} does not exist here and is NaN: {reason}", UserWarning, stacklevel=5)
+    rank_zero_warn(f"{name} is undefined and set to NaN: {reason}", UserWarning, stacklevel=5)
 
 
 def _nan() -> Tensor:

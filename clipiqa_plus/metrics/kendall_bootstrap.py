@@ -1,10 +1,10 @@
 """KRCC of bootstrap resamples that are given as counts.
 
-Kendall's tau-b needs the number of discordant pairs, those that score and MOS order differently:
-with the pictures in the order of score, the inversions of MOS. A merge sort counts them in
-log2(N) levels (Knight, JASA 61(314), 1966). Which pictures meet at which level depends on the
-values alone and not on the counts, so it is found once for all resamples: a level is then one
-running sum of the counts of the lower halves, looked up by the pictures of the upper halves.
+Kendall's tau-b needs the number of discordant pairs, those that score and MOS order differently.
+With the pictures sorted by score, these are the inversions of MOS; a merge sort counts them in
+log2(N) levels (Knight, JASA 61(314), 1966). The pairs compared at each level depend only on the
+values, not on the counts, so they are computed once for all resamples. Each level is then one
+cumulative sum of the counts in the lower halves, indexed by the pictures of the upper halves.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_BASE = 64  # in the order of score, so many neighbours are compared each with each
+_BASE = 64  # pictures per block, sorted by score, that are compared pairwise
 
 
 class _Level(NamedTuple):
-    """Blocks of neighbours by score: lower halves, and what the upper halves look up in them."""
+    """One level of the merge: blocks of pictures sorted by score, each with two halves."""
 
     lower: NDArray[np.int64]
-    """Pictures of all lower halves, by block and MOS."""
+    """Pictures of all lower halves, sorted by block and MOS."""
     upper: NDArray[np.int64]
+    """Pictures of all upper halves."""
     until: NDArray[np.int64]
-    """For each of the upper: how many of the lower stand before it, up to its own MOS."""
+    """For each upper picture: index in ``lower`` after the last MOS of its block up to its own."""
     end: NDArray[np.int64]
-    """For each of the upper: how many of the lower its block ends behind."""
+    """For each upper picture: index in ``lower`` after the end of its block."""
 
 
 class KendallBootstrap:
-    """Gives tau-b of two rows of values within any resample.
+    """Computes tau-b between two rows of values for any resample.
 
     Args:
-        x: [N], scores of a source.
+        x: [N], scores of one source.
         y: [N], MOS.
     """
 
     def __init__(self, x: Floats, y: Floats) -> None:
         n = len(x)
-        self.order = np.lexsort((y, x))  # equal scores by MOS: they are no inversion
+        self.order = np.lexsort((y, x))  # ties sorted by MOS, so they count as no inversion
         rank = np.unique(y, return_inverse=True)[1][self.order]
         padded = np.full(-(-n // _BASE) * _BASE, n)
         padded[:n] = rank
@@ -64,7 +65,7 @@ class KendallBootstrap:
         """Return tau-b of resamples.
 
         Args:
-            counts: [b, N], how often each picture is in each resample.
+            counts: [b, N], number of times each picture occurs in each resample.
 
         Returns:
             [b]; NaN where a resample is constant.
@@ -77,7 +78,7 @@ class KendallBootstrap:
         return np.divide(numerator, power, out=np.full(len(n), np.nan), where=power > 0)
 
     def _inversions(self, counts: Floats) -> Floats:
-        # Counts and their running sums are whole numbers below 2^24: exact in float32.
+        # Counts and their cumulative sums are integers below 2^24: exact in float32.
         c = counts.astype(np.float32).take(self.order, axis=1)
         rows, n = c.shape
         neighbours = np.zeros((rows, self.within.shape[0] * _BASE), np.float32)
@@ -97,14 +98,14 @@ class KendallBootstrap:
 
 
 def _groups(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order of [N] values or [2, N] pairs of values in which equal ones are neighbours; starts."""
+    """Order that puts equal values ([N], or pairs [2, N]) together, and where each group starts."""
     _, group = np.unique(values, axis=-1, return_inverse=True)
     order = np.argsort(group.ravel(), kind="stable")
     return order, np.flatnonzero(np.diff(group.ravel()[order], prepend=-1))
 
 
 def _tied(counts: Floats, order: NDArray[np.int64], starts: NDArray[np.int64]) -> Floats:
-    """Pairs of equal values in each resample: [b]."""
+    """Number of tied pairs in each resample: [b]."""
     sizes = np.add.reduceat(counts.take(order, axis=1), starts, axis=1)
     tied: Floats = np.einsum("bg,bg->b", sizes, sizes - 1) / 2
     return tied

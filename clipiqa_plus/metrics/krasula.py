@@ -1,10 +1,10 @@
-"""Krasula's analysis: can scores tell apart what raters tell apart?
+"""Krasula's analysis: do scores distinguish the pictures that raters distinguish?
 
 Krasula, Fliegel, Le Callet, Klíma, "On the accuracy of objective image and video quality models:
-New methodology for performance evaluation", QoMEX 2016. Two pictures are *different* where a z-test
-of their MOS is significant, else *similar*. A score should differ more between different pictures
-than between similar ones (AUC_DS), and have the sign of the difference in MOS (AUC_BW and the share
-of correct signs, CC0). No mapping to the scale of MOS is needed, and data sets can be pooled.
+New methodology for performance evaluation", QoMEX 2016. Two pictures are *different* if a z-test
+of their MOS is significant, else *similar*. Scores should differ more between different pictures
+than between similar ones (AUC_DS), and in the direction of the MOS (AUC_BW and the share of correct
+signs, CC0). No mapping to the MOS scale is needed, and data sets can be pooled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 ANALYSES = ("AUC_DS", "AUC_BW", "CC0")
 MOST_PAIRS = 300_000
-"""Of more pairs so many are drawn: the error of an AUC is then below 0.002."""
+"""Maximum number of pairs; beyond it they are sampled, with an AUC error below 0.002."""
 
 
 class RatedPairs(NamedTuple):
@@ -33,7 +33,7 @@ class RatedPairs(NamedTuple):
     second: NDArray[np.int64]
     """[P] rows."""
     relation: NDArray[np.int64]
-    """[P]: 1 where the first is better, -1 where the second is, 0 where they are similar."""
+    """[P]: 1 if the first is better, -1 if the second is, 0 if they are similar."""
 
 
 def rated_pairs(
@@ -45,19 +45,20 @@ def rated_pairs(
     most: int = MOST_PAIRS,
     seed: int = 0,
 ) -> RatedPairs:
-    """Pair pictures and test which of each pair raters prefer.
+    """Pair pictures and test which picture of each pair raters prefer.
 
     Args:
         mos: [N], high is good.
         mos_std: [N] standard deviations of single ratings, on the scale of ``mos``.
         n_ratings: [N] numbers of ratings.
-        sets: [N] data sets; pictures of two sets are never paired. None: all are of one.
-        level: Two-sided confidence from which a pair is different, by a z-test of its MOS.
-        most: Number of pairs to draw, if there are more.
-        seed: Seed of the draw.
+        sets: [N] data sets; only pictures of the same set are paired. None: one set.
+        level: Two-sided confidence level of the z-test that makes a pair different.
+        most: Number of pairs to sample if there are more.
+        seed: Random seed.
 
     Raises:
-        ValueError: If a deviation is negative, a number of ratings below 1, or one not finite.
+        ValueError: If a deviation is negative, a number of ratings is below 1, or either is not
+            finite.
     """
     y = np.asarray(mos, np.float64)
     variance = mean_variance(mos_std, n_ratings)
@@ -82,17 +83,17 @@ def rated_pairs(
 def delong(scores: ArrayLike, positive: ArrayLike) -> tuple[Floats, Floats]:
     """Areas under ROC curves on the same cases.
 
-    DeLong, DeLong, Clarke-Pearson, Biometrics 44(3), 1988, by ranks (Sun and Xu, IEEE Signal
-    Processing Letters 21(11), 2014).
+    DeLong, DeLong, Clarke-Pearson, Biometrics 44(3), 1988, computed from ranks (Sun and Xu, IEEE
+    Signal Processing Letters 21(11), 2014).
 
     Args:
         scores: [S, P].
         positive: [P] bool.
 
     Returns:
-        [S] areas, ties counted half, and [S, P] placements: for a positive case the share of
-        negative ones below it, for a negative case the share of positive ones above it. NaN if
-        all cases are of one kind.
+        [S] areas, with ties counted as half, and [S, P] placements: for a positive case the share
+        of negative cases below it, for a negative case the share of positive cases above it. NaN
+        if all cases have the same label.
     """
     x, labels = np.atleast_2d(np.asarray(scores, np.float64)), np.asarray(positive, bool)
     n, m = int(labels.sum()), int((~labels).sum())
@@ -108,14 +109,14 @@ def delong(scores: ArrayLike, positive: ArrayLike) -> tuple[Floats, Floats]:
 def delong_test(scores: ArrayLike, positive: ArrayLike) -> float:
     """Two-sided p-value of DeLong's test of two areas.
 
-    It takes the cases as independent. Pairs that share pictures are not: see :func:`compare`.
+    It assumes independent cases. Pairs that share pictures are not: see :func:`compare`.
 
     Args:
         scores: [2, P].
         positive: [P] bool.
 
     Returns:
-        NaN if there are fewer than two cases of a kind, or the areas have no variance.
+        The p-value; NaN with fewer than two cases of a label, or zero variance of the difference.
     """
     labels = np.asarray(positive, bool)
     area, placements = delong(scores, labels)
@@ -134,9 +135,9 @@ class Analysis(NamedTuple):
     """One analysis of S sources."""
 
     value: Floats
-    """[S], in [0, 1]; NaN if it does not exist."""
+    """[S], in [0, 1]; NaN if undefined."""
     influence: Floats
-    """[S, P]: what each pair adds to the deviation of the value from its expectation."""
+    """[S, P]: contribution of each pair to the deviation of the value from its expectation."""
     p_delong: Floats
     """[S] p-values of DeLong's test against the first source; NaN for the first and for CC0."""
 
@@ -146,13 +147,13 @@ def krasula(predictions: ArrayLike, pairs: RatedPairs) -> dict[str, Analysis]:
 
     Args:
         predictions: [S, N] scores of S sources, high is good.
-        pairs: What :func:`rated_pairs` returned.
+        pairs: Result of :func:`rated_pairs`.
 
     Returns:
-        For each of :data:`ANALYSES`: AUC of the absolute difference in score, different against
-        similar pairs; AUC of the difference in score, first better against second better; share of
-        different pairs that the sign of the difference in score puts in the right order, equal
-        scores counted half.
+        One analysis for each of :data:`ANALYSES`: AUC of the absolute score difference, different
+        against similar pairs; AUC of the score difference, first better against second better;
+        share of different pairs whose score difference has the right sign, with equal scores
+        counted as half.
     """
     x = np.atleast_2d(np.asarray(predictions, np.float64))
     change = x[:, pairs.first] - x[:, pairs.second]
@@ -164,7 +165,7 @@ def krasula(predictions: ArrayLike, pairs: RatedPairs) -> dict[str, Analysis]:
         ("AUC_BW", change[:, different], first_better, different),
     ):
         value, placements = delong(scores, labels)
-        # The deviation of each case's placement, over the number of cases of its kind.
+        # Deviation of each case's placement, divided by the number of cases with its label.
         sizes = np.where(labels, labels.sum(), (~labels).sum())
         influence = np.zeros_like(change)
         influence[:, used] = (placements - value[:, None]) / sizes
@@ -187,18 +188,18 @@ def compare(
 ) -> PairedTest:
     """Test differences between sources by sign flips over pictures or contents.
 
-    A content contributes the influence of all pairs that it is part of (Hajek's projection), so
-    pairs that share pictures are not taken as independent.
+    A content contributes the influence of all its pairs (Hajek's projection), so pairs that share
+    pictures are not treated as independent.
 
     Args:
-        analysis: One of :func:`krasula`.
+        analysis: One result of :func:`krasula`.
         pairs: The pairs.
         rows: K pairs (reference, other) of sources.
-        groups: [N] contents, or row numbers to take each picture for itself.
+        groups: [N] contents, or row numbers to treat each picture separately.
         **options: ``flips`` and ``seed`` of :func:`~clipiqa_plus.metrics.significance.sign_flips`.
 
     Returns:
-        [K] of each: other less reference.
+        [K] tests of other minus reference.
     """
     _, unit = np.unique(groups, return_inverse=True)
     units = int(unit.max()) + 1

@@ -21,10 +21,11 @@ _KNOTS = np.linspace(0, 1, 201)
 def cubic_mapping(prediction: ArrayLike, mos: ArrayLike) -> Floats:
     """Map scores to MOS by the least-squares third-order polynomial that is monotonic on them.
 
-    It rises or falls, whichever fits better. Where the free polynomial turns within the range of
-    the scores, its derivative is made of the extreme rays of the quadratics that are not negative
-    there, (t - s)^2 and t (1 - t) for scores t on [0, 1]: a non-negative least-squares problem
-    (s on a grid of 201 points).
+    It is increasing or decreasing, whichever fits better. If the unconstrained polynomial is not
+    monotonic within the range of the scores, its derivative is restricted to non-negative
+    combinations of the extreme rays of the quadratics that are non-negative there, (t - s)^2 and
+    t (1 - t) for scores t scaled to [0, 1]: a non-negative least-squares problem (s on a grid of
+    201 points).
 
     Args:
         prediction: [N] scores.
@@ -40,7 +41,7 @@ def cubic_mapping(prediction: ArrayLike, mos: ArrayLike) -> Floats:
     t = (x - x.min()) / span
     powers = np.stack([t, t**2, t**3], axis=1)
     q, r = np.linalg.qr(powers - powers.mean(axis=0))
-    target = q.T @ (y - y.mean())  # [3]: what is left of N pictures
+    target = q.T @ (y - y.mean())  # [3]: N pictures reduced to three equations
     free = np.linalg.lstsq(r, target)[0]
     slopes = free[0] + 2 * free[1] * _KNOTS + 3 * free[2] * _KNOTS**2
     if (slopes >= 0).all() or (slopes <= 0).all():
@@ -67,7 +68,7 @@ def rmse(mapped: ArrayLike, mos: ArrayLike, parameters: int = CUBIC_PARAMETERS) 
 def rmse_star(
     mapped: ArrayLike, mos: ArrayLike, confidence: ArrayLike, parameters: int = CUBIC_PARAMETERS
 ) -> float:
-    """Return RMSE*, the RMSE of what errors exceed the confidence intervals of MOS by.
+    """Return RMSE*, the RMSE of the errors beyond the confidence intervals of the MOS.
 
     Args:
         mapped: [N] mapped scores.
@@ -93,8 +94,8 @@ def outlier_ratio(mapped: ArrayLike, mos: ArrayLike, confidence: ArrayLike) -> f
 def rmse_test(first: float, second: float, degrees: int) -> float:
     """Two-sided F-test of two RMSE, or of two residual variances as in Sheikh et al., TIP 2006.
 
-    It takes both residuals as independent and normal. Residuals of the same pictures are not, and
-    it is then too cautious; :func:`pitman_morgan` is not.
+    It assumes independent, normal residuals. Residuals on the same pictures are not independent,
+    which makes the test conservative; :func:`pitman_morgan` allows for the pairing.
 
     Args:
         first: RMSE of the first source.
@@ -111,11 +112,11 @@ def rmse_test(first: float, second: float, degrees: int) -> float:
 
 
 def outlier_test(first: float, second: float, n: int) -> float:
-    """Two-sided test of two outlier ratios over N pictures each, taken as independent.
+    """Two-sided test of two outlier ratios over N pictures each, assumed independent.
 
     Args:
         first: Outlier ratio of the first source.
-        second: That of the second.
+        second: Outlier ratio of the second.
         n: Number of pictures.
 
     Returns:
@@ -131,14 +132,15 @@ def outlier_test(first: float, second: float, n: int) -> float:
 def pitman_morgan(first: ArrayLike, second: ArrayLike) -> float:
     """Two-sided test of the variances of paired residuals (Pitman; Morgan, Biometrika 31, 1939).
 
-    Two variances are equal just if the sum and the difference of the residuals are uncorrelated.
+    Two variances are equal if and only if the sum and the difference of the residuals are
+    uncorrelated.
 
     Args:
         first: [N] residuals of one source.
-        second: [N] those of another on the same pictures, which are taken as independent.
+        second: [N] residuals of another on the same pictures. Pictures are assumed independent.
 
     Returns:
-        p-value; NaN for fewer than 3 pictures, or residuals that are equal or opposite throughout.
+        p-value; NaN for fewer than 3 pictures, or a constant sum or difference of the residuals.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if len(a) < 3 or not np.isfinite([a, b]).all() or np.ptp(a - b) == 0 or np.ptp(a + b) == 0:

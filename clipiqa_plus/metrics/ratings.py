@@ -1,4 +1,4 @@
-"""What the spread of ratings says: variance and interval of each MOS, and the noise ceiling."""
+"""Reliability of MOS from the spread of ratings: variance, interval and noise ceiling."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from scipy import stats
 Floats = NDArray[np.float64]
 
 PANELS = 1000
-"""Panels to simulate."""
+"""Default number of simulated panels."""
 
 
 def mean_variance(mos_std: ArrayLike, n_ratings: ArrayLike) -> Floats:
-    """Return the variance of each MOS: that of single ratings over their number.
+    """Return the variance of each MOS: variance of single ratings divided by their number.
 
     Args:
         mos_std: [N] standard deviations of single ratings.
         n_ratings: [N] numbers of ratings.
 
     Raises:
-        ValueError: If a deviation is negative, a number of ratings below 1, or one not finite.
+        ValueError: If a deviation is negative, a number of ratings is below 1, or either is not
+            finite.
     """
     std, n = np.asarray(mos_std, np.float64), np.asarray(n_ratings, np.float64)
     for name, values, least in (("mos_std", std, 0), ("n_ratings", n, 1)):
@@ -37,7 +38,7 @@ def mean_variance(mos_std: ArrayLike, n_ratings: ArrayLike) -> Floats:
 
 
 def confidence(mos_std: ArrayLike, n_ratings: ArrayLike, level: float = 0.95) -> Floats:
-    """Return half the width of each MOS's confidence interval (ITU-T P.1401, Student's t).
+    """Return the half-width of the confidence interval of each MOS (ITU-T P.1401, Student's t).
 
     Args:
         mos_std: [N] standard deviations of single ratings.
@@ -45,7 +46,7 @@ def confidence(mos_std: ArrayLike, n_ratings: ArrayLike, level: float = 0.95) ->
         level: Coverage.
 
     Returns:
-        [N]; NaN where there is a single rating.
+        [N]; NaN for a single rating.
     """
     variance, n = mean_variance(mos_std, n_ratings), np.asarray(n_ratings, np.float64)
     degrees = np.where(n > 1, n - 1, np.nan)
@@ -59,7 +60,7 @@ class Ceiling(NamedTuple):
     value: float
     """Mean over the simulated panels."""
     low: float
-    """Lower end of the interval that holds 95% of them."""
+    """Lower end of the central 95% interval."""
     high: float
     """Upper end."""
 
@@ -67,25 +68,26 @@ class Ceiling(NamedTuple):
 def noise_ceiling(
     mos: ArrayLike, mos_std: ArrayLike, n_ratings: ArrayLike, panels: int = PANELS, seed: int = 0
 ) -> dict[str, Ceiling]:
-    """Simulate how well the MOS of another panel of as many raters would agree with this MOS.
+    """Simulate the agreement of this MOS with the MOS of another panel of the same size.
 
-    The observed MOS are true qualities plus errors of variance std^2 / n. True qualities are taken
-    at the observed MOS, shrunk to their mean until their variance is that of the MOS less the mean
-    error variance; both panels then add normal errors of their own. A source that predicts the
-    true quality exactly can exceed this value: its correlation is about the square root.
+    Observed MOS are modelled as true quality plus an error of variance std^2 / n. True quality is
+    estimated by shrinking the observed MOS to their mean until their variance is that of the MOS
+    minus the mean error variance; both panels then add independent normal errors. A source that
+    predicts the true quality exactly can exceed this value: its correlation is about the square
+    root.
 
     Args:
         mos: [N].
         mos_std: [N] standard deviations of single ratings, on the scale of ``mos``.
         n_ratings: [N] numbers of ratings.
         panels: Number of pairs of panels to simulate.
-        seed: Seed of the simulation.
+        seed: Random seed.
 
     Returns:
-        For ``SRCC`` and ``PLCC``; NaN for fewer than 3 pictures or constant MOS.
+        Ceilings of ``SRCC`` and ``PLCC``; NaN for fewer than 3 pictures or constant MOS.
 
     Raises:
-        ValueError: If a deviation or a number of ratings is not usable.
+        ValueError: As for :func:`mean_variance`.
     """
     y, variance = np.asarray(mos, np.float64), mean_variance(mos_std, n_ratings)
     if len(y) < 3 or np.ptp(y) == 0:

@@ -1,10 +1,10 @@
 """Bootstrap: metrics of resamples of pictures or contents, and their intervals.
 
-Pure functions on numpy arrays. A value that does not exist is NaN, never a number that misleads.
+Pure functions on numpy arrays. An undefined value is NaN, never a misleading number.
 
-A resample is held as how often each picture occurs in it, so that its correlations are weighted
-ones. SRCC needs the ranks within every resample: over the values sorted once, the running sum of
-the counts gives them, ties included, in one pass; KRCC: see
+A resample is stored as the number of times each picture occurs in it, so its correlations are
+weighted correlations. SRCC needs the ranks within every resample: the values are sorted once, and
+the cumulative sum of the counts then gives the ranks, ties included, in one pass. For KRCC see
 :mod:`~clipiqa_plus.metrics.kendall_bootstrap`.
 """
 
@@ -20,14 +20,14 @@ from clipiqa_plus.metrics.kendall_bootstrap import KendallBootstrap
 Floats = NDArray[np.float64]
 
 METRICS = ("SRCC", "PLCC", "KRCC", "RMSE")
-"""What is resampled."""
+"""Metrics that are resampled."""
 RESAMPLES = 10_000
 LEVEL = 0.95
 """Coverage of the intervals."""
 FEWEST_UNITS = 5
-"""Fewest pictures or contents to resample: below, a resample is often a single one, repeated."""
+"""Fewest pictures or contents to resample; with fewer, a resample often repeats a single one."""
 _UNDEFINED_SHARE = 0.05
-_BLOCK = 2**17  # numbers of a block of resamples: fits the cache of a core
+_BLOCK = 2**17  # values per block of resamples: fits the cache of one core
 
 
 def resample_counts(
@@ -38,12 +38,13 @@ def resample_counts(
     Args:
         n: Number of pictures.
         resamples: Number of resamples R.
-        seed: Seed of the draw.
-        groups: [N] labels, such as contents; all pictures of a label are drawn together. None
-            draws each picture for itself.
+        seed: Random seed.
+        groups: [N] labels, such as contents; all pictures with a label are drawn together. None
+            draws each picture separately.
 
     Yields:
-        Blocks [b, N], float64: how often each picture is in each resample; R rows in all.
+        Blocks [b, N], float64: number of times each picture occurs in each resample; R rows in
+        total.
     """
     rng = np.random.default_rng(seed)
     unit, units = None, n
@@ -66,17 +67,17 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Floats]:
-    """SRCC, PLCC, KRCC and RMSE of resamples; all sources see the same ones.
+    """SRCC, PLCC, KRCC and RMSE of resamples; all sources share the same resamples.
 
     Args:
         predictions: [S, N] scores of S sources, or [N] of one.
         mos: [N].
         groups: [N] contents, see :func:`resample_counts`.
         resamples: Number of resamples R.
-        seed: Seed of the draw.
+        seed: Random seed.
 
     Returns:
-        By metric: [S, R] float64; NaN where a resample is constant.
+        [S, R] float64 for each metric; NaN where a resample is constant.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -84,10 +85,10 @@ def bootstrap(
     x, y = np.atleast_2d(np.asarray(predictions, np.float64)), np.asarray(mos, np.float64)
     if x.ndim != 2 or y.shape != x.shape[1:]:
         raise ValueError(
-            f"predictions must be [S, N] and mos [N], got {list(x.shape)}, {list(y.shape)}"
+            f"predictions must be [S, N] and mos [N], got {list(x.shape)} and {list(y.shape)}"
         )
     if groups is not None and np.shape(groups) != y.shape:
-        raise ValueError(f"groups must be [N] as mos, got {list(np.shape(groups))}")
+        raise ValueError(f"groups must be [N] like mos, got {list(np.shape(groups))}")
     order, ranks = _Order(y), [_Order(row) for row in x]
     bootstraps = [KendallBootstrap(row, y) for row in x] if resamples else []
     u, v = _centred(x), _centred(y)
@@ -95,7 +96,7 @@ def bootstrap(
     found: dict[str, list[Floats]] = {metric: [np.empty((len(x), 0))] for metric in METRICS}
     for counts in resample_counts(len(y), resamples, seed, groups):
         n = counts.sum(axis=1)
-        # einsum, not BLAS: its threads cost more than they bring here, and change the last bits.
+        # einsum, not BLAS, whose threads cost more than they save here and change the last bits.
         sums = np.einsum("bn,kn->kb", counts, products) / n  # [4S + 2, b]
         uv, uu, u1, (vv, v1), squares = np.split(sums, np.cumsum([len(x)] * 3 + [2]))
         found["PLCC"].append(_correlation(uv - u1 * v1, uu - u1**2, vv - v1**2))
@@ -114,7 +115,7 @@ def bootstrap(
 
 
 class _Order:
-    """Values sorted once: gives their ranks within any resample in one pass."""
+    """Values sorted once, so that their ranks within any resample take one pass."""
 
     def __init__(self, values: Floats) -> None:
         self.sorted = np.argsort(values, kind="stable")
@@ -122,23 +123,23 @@ class _Order:
         self.last = np.cumsum(sizes) - 1
 
     def centred_ranks(self, counts: Floats, n: Floats) -> Floats:
-        """Mean ranks less their mean: [b, N] for counts [b, N] of n [b] pictures."""
+        """Mean ranks minus their mean: [b, N] for counts [b, N] of n [b] pictures."""
         until = np.cumsum(counts.take(self.sorted, axis=1), axis=1).take(self.last, axis=1)
         ranks = until - n[:, None]
         ranks[:, 1:] += until[:, :-1]
-        # With a pictures below a value and b up to it, it has the mean rank (a + b + 1) / 2.
+        # A value with a pictures below it and b up to it has the mean rank (a + b + 1) / 2.
         return (ranks / 2).take(self.group, axis=1)
 
 
 def _centred(values: Floats) -> Floats:
-    """Values at zero mean and unit span, so that no sum of squares loses its digits."""
+    """Values scaled to zero mean and unit span, so that sums of squares keep their precision."""
     span = np.ptp(values, axis=-1, keepdims=True)
     centred = values - values.mean(axis=-1, keepdims=True)
     return np.divide(centred, span, out=np.zeros_like(centred), where=span > 0)
 
 
 def _correlation(cross: Floats, x: Floats, y: Floats) -> Floats:
-    # What is left of a constant resample is rounding, 1e-16 of a unit span; ranks are exact.
+    # The variance of a constant resample is rounding error, 1e-16 at unit span; ranks are exact.
     defined = (x > 1e-13) & (y > 1e-13)
     power = np.sqrt(np.where(defined, x * y, 1.0))
     return np.where(defined, np.clip(cross / power, -1, 1), np.nan)
@@ -152,7 +153,7 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float]:
         level: Coverage.
 
     Returns:
-        Lower and upper end; NaN if more than 5% of the resamples have no value.
+        Lower and upper end; NaN if more than 5% of the resamples are undefined.
     """
     if not _usable(samples):
         return (np.nan, np.nan)

@@ -1,6 +1,6 @@
 """Paired tests of two sources on the same pictures, and correction for many comparisons.
 
-Pure functions on numpy arrays. A value that does not exist is NaN, never a number that misleads.
+Pure functions on numpy arrays. An undefined value is NaN, never a misleading number.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from clipiqa_plus.metrics.resampling import LEVEL, RESAMPLES
 Floats = NDArray[np.float64]
 
 FEWEST_TO_TEST = 6
-"""Fewest pictures or contents of a test at 5%: all signs of 5 agree with probability 2/32."""
-_BLOCK = 2**20  # numbers of a block of signs
+"""Fewest pictures or contents for a test at 5%: 5 equal signs already have probability 2/32."""
+_BLOCK = 2**20  # values per block of signs
 
 
 class PairedTest(NamedTuple):
     """Sign-flip tests of K pairs of sources."""
 
     low: Floats
-    """[K] lower ends of the intervals; NaN where no interval is bounded."""
+    """[K] lower ends of the intervals; NaN if no bounded interval exists."""
     high: Floats
     """[K] upper ends."""
     p: Floats
-    """[K] two-sided p-values; NaN where no p-value can reach 1 - level."""
+    """[K] two-sided p-values; NaN if no p-value can reach 1 - level."""
 
 
 def compare_correlations(
@@ -43,33 +43,33 @@ def compare_correlations(
 ) -> dict[str, PairedTest]:
     """Test differences in SRCC and PLCC between sources by sign flips over whole contents.
 
-    The null hypothesis is that two sources are interchangeable: their scores, standardised (PLCC)
-    or as ranks (SRCC), could be swapped within any content without a change in distribution. So it
-    does not matter that sources have different score scales. With standardised scores a, b and MOS
-    m, r the mean of both correlations and d the difference under test, a content c contributes::
+    The null hypothesis is that two sources are interchangeable: swapping their scores, standardised
+    (PLCC) or as ranks (SRCC), within any content does not change the distribution. Different score
+    scales therefore do not matter. With standardised scores a, b and MOS m, the mean r of both
+    correlations and the difference d under test, a content c contributes::
 
         T_c(d) = sum over its pictures of  (b - a) m - r (b^2 - a^2) / 2 - d (a^2 + b^2 + 2 m^2) / 4
 
-    the influence function of the difference of two correlations; the sum over contents is N times
-    (observed difference - d). Swapping a and b in a content flips the sign of T_c(0). The p-value
-    is that of :func:`sign_flips` at d = 0, and the interval holds every d that is not rejected.
+    the influence function of the difference between two correlations. The sum over contents is N
+    times (observed difference - d). Swapping a and b in a content flips the sign of T_c(0). The
+    p-value is that of :func:`sign_flips` at d = 0; the interval contains every d not rejected.
     (Sign flips with estimated nuisance parameters: Hemerik, Goeman, Finos, JRSS B 82(3), 2020.)
 
     The level is approximate, since standardisation and r come from the sample: 3.5 to 6.5% at a
-    nominal 5% in simulations with 6 to 100 contents (``benchmarks/significance.py``). Sources of
-    equal correlation that are *not* interchangeable, as where only one errs by content, exceed
-    it when contents are few.
+    nominal 5% in simulations with 6 to 100 contents (``benchmarks/significance.py``). With few
+    contents it is higher for sources of equal correlation that are *not* interchangeable, for
+    example if only one of them has errors that depend on the content.
 
     Args:
         predictions: [S, N] scores of S sources.
         mos: [N].
         pairs: K pairs (reference, other) of rows.
-        groups: [N] contents; None takes each picture for itself.
-        flips: Number of random sign patterns, where there are too many to enumerate.
-        seed: Seed of the patterns.
+        groups: [N] contents; None treats each picture separately.
+        flips: Number of random sign patterns if there are too many to enumerate.
+        seed: Random seed of the patterns.
 
     Returns:
-        For ``SRCC`` and ``PLCC`` the test of each pair: other less reference.
+        For ``SRCC`` and ``PLCC`` the test of each pair: other minus reference.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -77,10 +77,10 @@ def compare_correlations(
     x, y = np.asarray(predictions, np.float64), np.asarray(mos, np.float64)
     if x.ndim != 2 or y.shape != x.shape[1:]:
         raise ValueError(
-            f"predictions must be [S, N] and mos [N], got {list(x.shape)}, {list(y.shape)}"
+            f"predictions must be [S, N] and mos [N], got {list(x.shape)} and {list(y.shape)}"
         )
     if groups is not None and np.shape(groups) != y.shape:
-        raise ValueError(f"groups must be [N] as mos, got {list(np.shape(groups))}")
+        raise ValueError(f"groups must be [N] like mos, got {list(np.shape(groups))}")
     _, unit = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
     first, second = (list(rows) for rows in zip(*pairs, strict=True)) if pairs else ([], [])
     scores, weights = [], []
@@ -105,32 +105,32 @@ def sign_flips(
 ) -> PairedTest:
     """Test whether a weighted mean of independent contributions is zero, by flipping their signs.
 
-    The estimate is sum(contributions) / sum(weights). Its p-value is the share of sign patterns
-    under which the absolute sum is at least as large as observed, the observed pattern included:
-    exact for contributions that are symmetric about 0. All 2^(C - 1) patterns are enumerated where
-    they are at most ``flips``, else ``flips`` random ones are drawn.
+    The estimate is sum(contributions) / sum(weights). Its p-value is the share of sign patterns,
+    the observed one included, whose absolute sum is at least as large as observed. It is exact for
+    contributions that are symmetric about 0. All 2^(C - 1) patterns are enumerated if there are at
+    most ``flips``; otherwise ``flips`` random ones are drawn.
 
     The interval inverts the test: for contributions - d * weights a pattern is at least as extreme
-    as the observed one just if d lies between the estimates of the contributions that it flips and
-    of those that it keeps (typical values: Hartigan, JASA 64(328), 1969). So p <= 1 - level
-    just if 0 is outside.
+    as the observed one if and only if d lies between the estimate from the contributions that it
+    flips and the estimate from those that it keeps (typical values: Hartigan, JASA 64(328), 1969).
+    So p <= 1 - level if and only if 0 is outside the interval.
 
     Args:
-        contributions: [K, C] of K tests over C units.
+        contributions: [K, C] for K tests over C units.
         weights: [K, C], positive.
         flips: Number of random patterns.
-        seed: Seed of their draw.
+        seed: Random seed of the patterns.
         level: Coverage of the interval.
 
     Returns:
-        [K] of each; NaN where a contribution is NaN, and everywhere if even the smallest p-value,
+        K tests. NaN where a contribution is NaN, and everywhere if the smallest possible p-value,
         1 / number of patterns, exceeds 1 - level: nothing can be significant.
     """
     t, w = np.atleast_2d(np.asarray(contributions, np.float64)), np.atleast_2d(weights)
     rows, units = t.shape
     exact = units - 1 <= np.log2(flips)
-    patterns = 2 ** (units - 1) if exact else flips + 1  # with the observed one
-    count = int(np.floor((1 - level) * patterns * (1 + 1e-12)))  # of the most extreme: rejected
+    patterns = 2 ** (units - 1) if exact else flips + 1  # including the observed one
+    count = int(np.floor((1 - level) * patterns * (1 + 1e-12)))  # size of the rejection region
     if count < 1:
         return PairedTest(*np.full((3, rows), np.nan))
     columns = np.concatenate([t, w]).T
@@ -138,10 +138,10 @@ def sign_flips(
     flipped = np.concatenate([signs @ columns for signs in blocks])  # [patterns - 1, 2K]
     sums, bases = flipped[:, :rows], flipped[:, rows:]
     total, base = t.sum(axis=1), np.sum(w, axis=1)
-    # 1e-12: a pattern that only swaps equal contributions differs by rounding alone.
+    # 1e-12: a pattern that only swaps equal contributions differs by rounding error.
     extreme = np.abs(sums) >= np.abs(total) * (1 - 1e-12)
     p = (1 + extreme.sum(axis=0)) / patterns
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may flip none or all: unbounded
+    with np.errstate(divide="ignore", invalid="ignore"):  # a pattern may flip none or all
         parts = np.stack([(total - sums) / (base - bases), (total + sums) / (base + bases)])
     whole = (np.abs(bases) >= base * (1 - 1e-12)) & np.isfinite(total)
     low = np.where(whole, -np.inf, parts.min(axis=0))
@@ -170,14 +170,14 @@ def _standardised(values: Floats) -> Floats:
 
 
 def _sums(values: Floats, unit: NDArray[np.intp]) -> Floats:
-    """[K, N] summed over the pictures of each unit: [K, C]."""
+    """Sum [K, N] over the pictures of each unit: [K, C]."""
     size = int(unit.max()) + 1 if len(unit) else 0
     rows = [np.bincount(unit, row, size) for row in values]
     return np.stack(rows) if rows else np.empty((0, size))
 
 
 def _all_signs(units: int) -> Iterator[Floats]:
-    """Every pattern but the observed one; a pattern and its opposite are one."""
+    """Every pattern except the observed one; a pattern and its negative count as one."""
     number = np.arange(1, 2 ** (units - 1))
     yield 1.0 - 2.0 * (number[:, None] >> np.arange(units) & 1).astype(np.float64)
 
@@ -204,11 +204,11 @@ def williams(r_first: float, r_second: float, r_between: float, n: int) -> tuple
         r_first: PLCC of the first source with MOS, r1.
         r_second: PLCC of the second source with MOS, r2.
         r_between: PLCC of the two sources, r12.
-        n: Number of pictures; they are taken as independent.
+        n: Number of pictures, assumed independent.
 
     Returns:
         t with n - 3 degrees of freedom and the two-sided p-value; NaN for fewer than 4 pictures,
-        a correlation that is NaN, or two sources that are lines of each other.
+        a correlation that is NaN, or perfectly correlated sources.
     """
     if n < 4 or not np.isfinite([r_first, r_second, r_between]).all() or abs(r_between) > 1 - 1e-12:
         return (float("nan"), float("nan"))
@@ -220,13 +220,13 @@ def williams(r_first: float, r_second: float, r_between: float, n: int) -> tuple
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Adjust p-values for many comparisons (Holm, Scandinavian J. of Statistics 6(2), 1979).
+    """Adjust p-values for multiple comparisons (Holm, Scandinavian J. of Statistics 6(2), 1979).
 
     Args:
-        p_values: [K]; NaN is no comparison and stays NaN.
+        p_values: [K]; NaN is not counted as a comparison and stays NaN.
 
     Returns:
-        [K] adjusted p-values: those below 0.05 are significant with a family-wise error of 5%.
+        [K] adjusted p-values: below 0.05 is significant at a family-wise error rate of 5%.
     """
     p = np.asarray(p_values, np.float64)
     adjusted = np.full_like(p, np.nan)
@@ -251,10 +251,10 @@ def over_splits(values: Sequence[float]) -> SplitSummary:
     """Summarise a metric over splits: median, mean and standard deviation.
 
     Args:
-        values: One for each split.
+        values: One value per split.
 
     Raises:
-        ValueError: If there is none, or one is not finite.
+        ValueError: If there are no values, or one is not finite.
     """
     x = np.asarray(values, np.float64)
     if x.size == 0 or not np.isfinite(x).all():
@@ -267,12 +267,12 @@ def wilcoxon(first: Sequence[float], second: Sequence[float]) -> float:
     """Wilcoxon signed-rank test of two sources over the same splits.
 
     Args:
-        first: A metric of one source, one value for each split.
-        second: That of the other, in the same order.
+        first: A metric of one source, one value per split.
+        second: The metric of the other source, in the same order.
 
     Returns:
-        Two-sided p-value, exact where scipy has it so; NaN if all splits are equal. It cannot fall
-        below 2^(1 - k): five splits never reach 0.05.
+        Two-sided p-value, exact where scipy computes it exactly; NaN if all splits are equal. It is
+        at least 2^(1 - k): five splits never reach 0.05.
 
     Raises:
         ValueError: If the lengths differ.

@@ -266,7 +266,7 @@ def _framed(layers: list[dict[str, Any]], height: int = 260) -> dict[str, Any]:
 
 def _mapped(prediction: NDArray[np.float64], mos: NDArray[np.float64]) -> NDArray[np.float64]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not exist here")  # the notes say it
+        warnings.filterwarnings("ignore", message=".*is undefined and set to NaN")  # see the notes
         mapped: NDArray[np.float64] = logistic_mapping(
             torch.tensor(prediction), torch.tensor(mos)
         ).numpy()

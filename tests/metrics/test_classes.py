@@ -144,11 +144,11 @@ def test_value_that_is_not_finite_is_named_by_its_id(
 
 def test_wrong_shapes_and_ids_are_named() -> None:
     metric, ids = SRCC(), torch.arange(4)
-    with pytest.raises(ValueError, match=r"\[B\] alike, got \[\[4\], \[3\], \[4\]\]"):
+    with pytest.raises(ValueError, match=r"same shape \[B\], got \[\[4\], \[3\], \[4\]\]"):
         metric.update(torch.rand(4), torch.rand(3), ids)
-    with pytest.raises(ValueError, match=r"\[B\] alike, got \[\[4, 1\], \[4, 1\], \[4\]\]"):
+    with pytest.raises(ValueError, match=r"same shape \[B\], got \[\[4, 1\], \[4, 1\], \[4\]\]"):
         metric.update(torch.rand(4, 1), torch.rand(4, 1), ids)
-    with pytest.raises(ValueError, match=r"\[B\] alike, got \[\[4\], \[4\], \[1\]\]"):
+    with pytest.raises(ValueError, match=r"same shape \[B\], got \[\[4\], \[4\], \[1\]\]"):
         metric.update(torch.rand(4), torch.rand(4), torch.tensor(0))
     with pytest.raises(ValueError, match=r"ids must be integers, got torch\.float32"):
         metric.update(torch.rand(4), torch.rand(4), ids.float())
@@ -157,7 +157,7 @@ def test_wrong_shapes_and_ids_are_named() -> None:
 @each_class
 def test_batch_of_one_is_nan_with_one_warning(metric_class: type[IQAMetric]) -> None:
     metric = metric_class()
-    with pytest.warns(UserWarning, match="1 samples of the") as caught:
+    with pytest.warns(UserWarning, match="1 samples, at least") as caught:
         value = metric(torch.tensor([0.5]), torch.tensor([0.3]), torch.tensor([0]))
     assert len(caught) == 1
     assert math.isnan(value)
@@ -183,7 +183,7 @@ def test_scalars_and_batches_of_one_add_up(metric_class: type[IQAMetric]) -> Non
 
 
 def test_nothing_seen_is_nan() -> None:
-    with pytest.warns(UserWarning, match="0 samples of the 3 needed"):
+    with pytest.warns(UserWarning, match="0 samples, at least 3 are needed"):
         assert math.isnan(SRCC().compute())
 
 

@@ -155,7 +155,7 @@ def test_gradients_are_cut(function: Function) -> None:
 @pytest.mark.parametrize("function", CORRELATIONS)
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_correlation_of_too_few_is_nan_with_one_warning(function: Function, size: int) -> None:
-    with pytest.warns(UserWarning, match=f"{size} samples of the 3 needed") as caught:
+    with pytest.warns(UserWarning, match=f"{size} samples, at least 3 are needed") as caught:
         value = function(torch.arange(size), torch.arange(size))
     assert len(caught) == 1
     assert math.isnan(value)
@@ -163,7 +163,9 @@ def test_correlation_of_too_few_is_nan_with_one_warning(function: Function, size
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_rmse_of_too_few_is_nan_with_one_warning(size: int) -> None:
-    with pytest.warns(UserWarning, match=f"RMSE .* {size} samples of the 2 needed") as caught:
+    with pytest.warns(
+        UserWarning, match=f"RMSE .* {size} samples, at least 2 are needed"
+    ) as caught:
         value = rmse(torch.zeros(size), torch.ones(size))
     assert len(caught) == 1
     assert math.isnan(value)
@@ -184,13 +186,13 @@ def test_constant_input_is_nan_with_one_warning(function: Function, constant: fl
 def test_bad_input_is_named(function: Function) -> None:
     good = torch.arange(4.0)
     for bad in (math.nan, math.inf, -math.inf):
-        with pytest.raises(ValueError, match=f"prediction 2 is {bad}"):
+        with pytest.raises(ValueError, match=rf"prediction\[2\] is {bad}"):
             function(torch.tensor([0.0, 1.0, bad, 3.0]), good)
-        with pytest.raises(ValueError, match=f"target 2 is {bad}"):
+        with pytest.raises(ValueError, match=rf"target\[2\] is {bad}"):
             function(good, torch.tensor([0.0, 1.0, bad, 3.0]))
-    with pytest.raises(ValueError, match=r"\[N\] alike, got \[4\] and \[3\]"):
+    with pytest.raises(ValueError, match=r"same shape \[N\], got \[4\] and \[3\]"):
         function(good, good[:3])
-    with pytest.raises(ValueError, match=r"\[N\] alike, got \[4, 1\] and \[4, 1\]"):
+    with pytest.raises(ValueError, match=r"same shape \[N\], got \[4, 1\] and \[4, 1\]"):
         function(good[:, None], good[:, None])
 
 
@@ -308,7 +310,7 @@ def test_falling_mapping_turns_the_sign() -> None:
 @pytest.mark.parametrize(
     ("prediction", "target", "reason"),
     [
-        (torch.arange(4.0), torch.arange(4.0), "4 samples of the 5 needed"),
+        (torch.arange(4.0), torch.arange(4.0), "4 samples, at least 5 are needed"),
         (torch.ones(6), torch.arange(6.0), "all 6 predictions are 1"),
         (torch.arange(6.0), torch.ones(6), "all 6 targets are 1"),
     ],
