@@ -1,7 +1,7 @@
 """Benchmarks, user data and the views of their pictures.
 
-In come label files and pictures as they are distributed; out go tables of opinion scores in [0, 1],
-splits by content, and batches of views [B, 3, H, W], uint8.
+In: label files and pictures as distributed. Out: tables of opinion scores in [0, 1], splits by
+content, and batches of views [B, 3, H, W], uint8.
 """
 
 from clipiqa_plus.data.base import IQADataModule, IQADataset

@@ -1,6 +1,6 @@
-"""The data side's one way: annotations -> split -> views -> batches.
+"""Base data module: annotations -> split -> views -> batches.
 
-A benchmark is a subclass of :class:`IQADataModule` that declares its facts and writes
+A benchmark is a subclass of :class:`IQADataModule` that declares its facts and implements
 ``read_annotations``; everything after that table is shared.
 """
 
@@ -55,28 +55,28 @@ EVALUATION_BATCH = 64
 
 
 class IQADataModule(LightningDataModule):
-    """Base of all benchmarks: declared facts, one table, loaders.
+    """Base class of all benchmarks: declared facts, one table, loaders.
 
-    A subclass sets the class attributes and writes :meth:`read_annotations`.
+    A subclass sets the class attributes and implements :meth:`read_annotations`.
 
     Args:
         root: Folder of the unpacked data set.
-        batch_size: Pictures (or features) per batch and process; ``all`` trains on the whole
-            training part, every view of it, as one batch of cached features.
-        num_workers: Decoding processes; None takes one per CPU core, at most 8.
+        batch_size: Pictures (or features) per batch and process; ``all`` trains on all views of
+            the training part as one batch of cached features.
+        num_workers: Decoding processes; None uses one per CPU core, at most 8.
         resize: None keeps the size; an int is the shorter side; a pair is (height, width).
-        train_views: Views drawn in training; validation and test see the plain picture.
+        train_views: Views used in training; validation and test use the plain picture.
         split: ``official``, ``random``, ``content``, ``kfold``, or the path of a split file.
-            None takes the benchmark's usual one.
+            None uses the benchmark's default.
         fractions: Shares of train, val and test for random and content splits.
         repeat: Number of the random repeat, or of the fold.
         folds: Number of folds of a ``kfold`` split.
         seed: Seed of random splits.
-        order_seed: Seed of the order and the views of training.
+        order_seed: Seed of the order and the views in training.
         targets: Score columns to learn and to compare with; one antonym pair for each.
-        skip_unreadable: Decode every picture once before anything else, and leave those that do
-            not decode out of every part, listed in :attr:`unreadable`. Otherwise the first of
-            them is an error.
+        skip_unreadable: Decode every picture once before anything else, and exclude those that
+            fail from every part; they are listed in :attr:`unreadable`. Otherwise the first
+            failure is an error.
     """
 
     name: str = ""
@@ -90,11 +90,11 @@ class IQADataModule(LightningDataModule):
     higher_is_better: bool = True
     """Whether a higher raw score means better quality."""
     source: ClassVar[str] = ""
-    """Page where the data set is offered."""
+    """Web page of the data set."""
     terms: ClassVar[str] = ""
     """Terms of use in a few words."""
     default_split: ClassVar[str] = "official"
-    """Split that the literature uses."""
+    """Split used in the literature."""
 
     def __init__(
         self,
@@ -117,8 +117,8 @@ class IQADataModule(LightningDataModule):
             raise ValueError(f"batch_size is {batch_size}; give at least 1, or all")
         if batch_size == "all" and train_views is not None and train_views.count is None:
             raise ValueError(
-                "batch_size all with endless views: the whole part has no end; give the views a "
-                "count (train_views.init_args.count), or a number as batch_size"
+                "batch_size all needs a finite number of views; give the views a count "
+                "(train_views.init_args.count), or a number as batch_size"
             )
         self.root = Path(root)
         self.batch_size = batch_size
@@ -135,9 +135,9 @@ class IQADataModule(LightningDataModule):
         self.targets = list(targets or ["mos"])
         self.skip_unreadable = skip_unreadable
         self.unreadable: dict[int, str] = {}
-        """Rows that ``skip_unreadable`` left out, each with the reason."""
+        """Rows excluded by ``skip_unreadable``, each with the reason."""
         self.features: dict[str, FeatureLookup] = {}
-        """Cached features by part; a part that is missing here is decoded from its pictures."""
+        """Cached features by part; the pictures of any other part are decoded."""
         self._annotations: pd.DataFrame | None = None
 
     @abstractmethod
@@ -151,7 +151,7 @@ class IQADataModule(LightningDataModule):
         """
 
     def reader(self) -> Reader:
-        """Return what gives the picture of a row."""
+        """Return the reader that decodes the picture of a row."""
         return FileReader(self.root, self.annotations["image"].to_numpy(dtype=object))
 
     @property
@@ -165,11 +165,11 @@ class IQADataModule(LightningDataModule):
 
     @property
     def label(self) -> str:
-        """What errors call this data set."""
+        """Name of this data set in error messages."""
         return f"{self.title or self.name or type(self).__name__} in {self.root}"
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the labels, split them and check that the pictures are there; only once."""
+        """Read the labels, split them and check that the pictures exist; runs only once."""
         if hasattr(self, "split"):
             return
         table = self.annotations
@@ -190,8 +190,8 @@ class IQADataModule(LightningDataModule):
             if self.unreadable:
                 first = "; ".join(list(self.unreadable.values())[:3])
                 rank_zero_warn(
-                    f"{self.label}: {len(self.unreadable)} of {len(table)} pictures do not decode "
-                    f"and are left out of every part ({first})"
+                    f"{self.label}: {len(self.unreadable)} of {len(table)} pictures cannot be "
+                    f"decoded and are excluded from every part ({first})"
                 )
         self.mos_raw = raw
         self.mos = (normalised if self.higher_is_better else 1 - normalised).float()
@@ -201,7 +201,7 @@ class IQADataModule(LightningDataModule):
         """Check that every picture of the table exists.
 
         Raises:
-            FileNotFoundError: Naming the first missing ones, their number and the remedy.
+            FileNotFoundError: If any are missing; names the first, their number and the remedy.
         """
         missing = missing_files(self.root, self.annotations["image"])
         if missing:
@@ -217,16 +217,16 @@ class IQADataModule(LightningDataModule):
         return rows[~np.isin(rows, list(self.unreadable))] if self.unreadable else rows
 
     def skipped(self, part: str) -> dict[str, str]:
-        """Return the pictures that belong to a part and are left out of it.
+        """Return the pictures that are excluded from a part.
 
         Returns:
-            The reason by sample id.
+            The reason for each sample id.
         """
         rows = [int(row) for row in getattr(self.split, part) if int(row) in self.unreadable]
         return {self.annotations["image"].iloc[row]: self.unreadable[row] for row in rows}
 
     def dataset(self, part: str) -> IQADataset:
-        """Return the data set of a part; it is indexed by row numbers of the whole table."""
+        """Return the data set of a part, indexed by row numbers of the whole table."""
         return IQADataset(
             reader=self.reader(),
             mos=self.mos,
@@ -241,7 +241,7 @@ class IQADataModule(LightningDataModule):
         return self.loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
-        """Batches of the validation part in order; none if the split has no such part."""
+        """Batches of the validation part in order; an empty list if there is none."""
         return self.loader("val") if len(self.rows("val")) else []
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -257,7 +257,7 @@ class IQADataModule(LightningDataModule):
         if size == "all" and shuffle:
             if dataset.features is None or views is None:
                 raise ValueError(
-                    "batch_size all trains on cached features: leave the feature cache on "
+                    "batch_size all needs cached features: keep the feature cache enabled "
                     "(features.enabled true, no fast_dev_run), or give a number as batch_size"
                 )
             return WholePart(rows, views)
@@ -277,13 +277,13 @@ class IQADataModule(LightningDataModule):
         """Return the batches of a part, in order with view 0 unless shuffled.
 
         Raises:
-            ValueError: If the split has no such part, or the whole training part is asked for as
-                one batch of pictures instead of cached features.
+            ValueError: If the split has no such part, or ``batch_size`` is ``all`` without cached
+                features.
         """
         if not len(self.rows(part)):
             raise ValueError(f"{self.label}: the {self.split_kind} split has no {part} part")
         dataset = self.dataset(part)
-        # Cached features are one index selection: a worker could only add copies.
+        # Cached features are one index selection; workers would only add copies.
         workers = 0 if dataset.features is not None else self.num_workers
         return DataLoader(
             dataset,
@@ -302,12 +302,12 @@ def validate(
 
     Args:
         table: The table, one row per picture.
-        targets: Score columns that must be there, finite and in range.
+        targets: Required score columns; their values must be finite and in range.
         mos_range: Declared range of raw scores.
-        label: What the errors call the data set.
+        label: Name of the data set in error messages.
 
     Raises:
-        ValueError: Naming the column, the row (counted from 1) and the remedy.
+        ValueError: On a defect; names the column, the row (counted from 1) and the remedy.
     """
     for column in ("image", *targets):
         if column not in table:
@@ -349,7 +349,7 @@ def validate(
 def find_unreadable(reader: Reader, count: int) -> dict[int, str]:
     """Decode all pictures and return the rows of those that fail, each with the reason.
 
-    Missing pictures are passed over: :meth:`IQADataModule.check_pictures` deals with them.
+    Missing pictures are skipped; :meth:`IQADataModule.check_pictures` handles them.
     """
 
     def problem(row: int) -> str | None:
@@ -361,14 +361,14 @@ def find_unreadable(reader: Reader, count: int) -> dict[int, str]:
             return None
         return None
 
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while decoding
         problems = pool.map(problem, range(count))
         shown = track(problems, "decoding every picture", count, transient=True)
         return {row: text for row, text in enumerate(shown) if text is not None}
 
 
 def missing_files(root: Path, names: pd.Series) -> list[str]:
-    """Return the names below ``root`` that are no files, by one listing per folder."""
+    """Return the names that are not files below ``root``; lists each folder once."""
     listings: dict[str, set[str]] = {}
     missing = []
     for name in names.tolist():

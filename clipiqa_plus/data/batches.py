@@ -1,4 +1,4 @@
-"""What a batch is: pictures by row and view, or their cached features, with opinion scores."""
+"""Batches: pictures by row and view, or their cached features, with opinion scores."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from clipiqa_plus.data.transforms import Views, resize
 
 Rows = NDArray[np.int64]
 BatchIndex = tuple[Rows, Rows]
-"""What one batch holds: row numbers and, for each, the number of its view."""
+"""Content of one batch: row numbers and, for each, a view number."""
 
 FeatureLookup = Callable[[Tensor, Tensor], Tensor]
 """(rows [B], views [B]) -> image features [B, D]."""
 
 
 class Reader(Protocol):
-    """Gives pictures by row."""
+    """Reads pictures by row."""
 
     def __call__(self, row: int) -> RGBImage:
         """Return the picture of a row: uint8 [H, W, 3], RGB."""
 
     def identity(self, row: int) -> str:
-        """Return a text that differs whenever the picture of a row may differ."""
+        """Return a string that changes whenever the picture of a row may have changed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FileReader:
         return read_rgb(self.root / self.names[row])
 
     def identity(self, row: int) -> str:
-        """Return a text that differs whenever the picture of a row may differ."""
+        """Return name, size and modification time of the file."""
         status = (self.root / self.names[row]).stat()
         return f"{self.names[row]} {status.st_size} {status.st_mtime_ns}"
 
@@ -55,14 +55,14 @@ class IQADataset(Dataset[dict[str, Any]]):
     """Batches of pictures (or of their cached features) with opinion scores.
 
     It is indexed by whole batches, ``(rows, views)``, so that a batch of cached features is one
-    index selection and a batch of pictures is decoded together in one worker.
+    index selection and a batch of pictures is decoded by one worker.
 
     Args:
-        reader: Gives the picture of a row and its identity.
+        reader: Reads the picture of a row and identifies it.
         mos: float32 [N, T], normalised to [0, 1], higher is better.
         mos_raw: float64 [N, T], as distributed.
         views: The views of a picture.
-        size: Resize before the view is taken, see :func:`~clipiqa_plus.data.transforms.resize`.
+        size: Size before the view is taken, see :func:`~clipiqa_plus.data.transforms.resize`.
         features: Looks up cached features instead of decoding pictures.
     """
 
@@ -91,8 +91,8 @@ class IQADataset(Dataset[dict[str, Any]]):
 
         Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
         numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
-        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] where sizes differ. With cached
-        features all of it is where those are: row numbers go there, the rest is selected there.
+        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] if sizes differ. With cached features
+        all tensors are on the device of the features.
         """
         rows, views = (torch.as_tensor(part) for part in index)
         batch: dict[str, Any] = {}
@@ -119,17 +119,17 @@ class IQADataset(Dataset[dict[str, Any]]):
 class BatchSampler(Sampler[BatchIndex]):
     """Batches of (rows, views), drawn anew each epoch from (seed, epoch) alone.
 
-    Nothing else enters the draw, so a resumed, a cached and a multi-process run see the same
-    batches as an uninterrupted, live, single-process one. As a plain sampler of a
-    ``DataLoader(batch_size=None)`` it is sharded over processes by Lightning itself.
+    Resumed, cached and multi-process runs therefore see the same batches as an uninterrupted,
+    uncached, single-process one. As a plain sampler of a ``DataLoader(batch_size=None)`` it is
+    sharded over processes by Lightning itself.
 
     Args:
         rows: Row numbers to draw from.
         batch_size: Rows per batch (the last batch may be smaller).
-        views: Number of views to draw from; None draws an endless view number.
-        shuffle: Draw order and views; otherwise rows stay in order with view 0.
-        seed: Seed of the draw.
-        epoch: Gives the current epoch when an iteration starts.
+        views: Number of views to draw from; None draws from an unlimited number.
+        shuffle: Randomise order and views; otherwise rows stay in order with view 0.
+        seed: Random seed.
+        epoch: Returns the current epoch when an iteration starts.
     """
 
     def __init__(
@@ -163,9 +163,9 @@ class BatchSampler(Sampler[BatchIndex]):
 
 
 class SameBatches(BatchSampler, SequentialSampler):  # type: ignore[misc]
-    """The batches of the first epoch, in every epoch again: for the trainer's ``overfit_batches``.
+    """Repeats the batches of the first epoch in every epoch, for ``overfit_batches``.
 
-    Lightning replaces the sampler of such a training unless it is a ``SequentialSampler``.
+    With that option Lightning replaces any sampler that is not a ``SequentialSampler``.
     """
 
     def __init__(self, rows: Rows, batch_size: int, **options: Any) -> None:
@@ -175,12 +175,12 @@ class SameBatches(BatchSampler, SequentialSampler):  # type: ignore[misc]
 class WholePart(BatchSampler, SequentialSampler):
     """All views of all rows as one batch, the same in every epoch.
 
-    Sharded over processes by Lightning, it gives each of them the whole batch. For the trainer's
-    ``overfit_batches`` it is a ``SequentialSampler``, see :class:`SameBatches`.
+    When Lightning shards it over processes, each process gets the whole batch. It is a
+    ``SequentialSampler`` for the same reason as :class:`SameBatches`.
 
     Args:
         rows: Row numbers.
-        views: Number of views of each.
+        views: Number of views per row.
     """
 
     def __init__(self, rows: Rows, views: int) -> None:

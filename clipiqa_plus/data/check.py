@@ -1,4 +1,4 @@
-"""What is known of the benchmarks, and what of one is found below a folder."""
+"""Facts about the benchmarks, and a check of a benchmark's folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True)
 class Check:
-    """What of a benchmark was found below a folder.
+    """Result of checking the folder of a benchmark.
 
     Attributes:
         title: Name of the benchmark.
-        root: The folder that was given.
+        root: The folder that was checked.
         problem: The first defect and its remedy; None if the data set can be used.
         label_file: The main label file; None if it was not found.
         folders: Files in each folder that holds rated pictures.
@@ -36,10 +36,10 @@ class Check:
         scores: Lowest and highest raw score; None if the label file could not be read.
         mos_range: Declared range of raw scores.
         higher_is_better: Whether a higher raw score means better quality.
-        split: Kind of the benchmark's usual split.
-        parts: Sizes of its train, val and test part.
+        split: Kind of the benchmark's default split.
+        parts: Sizes of its train, val and test parts.
         missing: Sample ids without a picture.
-        surplus: Pictures in the folders that have no score.
+        surplus: Pictures in the folders without a score.
     """
 
     title: str
@@ -64,10 +64,10 @@ class Check:
 
 
 def find_benchmark(name: str) -> type[Benchmark]:
-    """Return the benchmark of a short name.
+    """Return the benchmark with a short name.
 
     Raises:
-        ValueError: If there is none, with the names that are alike.
+        ValueError: If there is none; suggests similar names.
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name]
@@ -76,7 +76,7 @@ def find_benchmark(name: str) -> type[Benchmark]:
 
 
 def check(name: str, root: str | os.PathLike[str], **options: Any) -> Check:
-    """Look for a benchmark below a folder, without decoding a picture or fetching anything.
+    """Check the folder of a benchmark without decoding pictures or downloading anything.
 
     Args:
         name: Short name of the benchmark.
@@ -84,7 +84,7 @@ def check(name: str, root: str | os.PathLike[str], **options: Any) -> Check:
         **options: Further arguments of the benchmark, such as ``resolution``.
 
     Returns:
-        What was found. A defect is in ``problem``; it is not raised.
+        The result. A defect is reported in ``problem``, not raised.
 
     Raises:
         ValueError: If there is no such benchmark.
@@ -107,7 +107,7 @@ def check(name: str, root: str | os.PathLike[str], **options: Any) -> Check:
 
 
 def _look(data: Benchmark, found: dict[str, Any]) -> None:
-    """Fill in what is found, until the first defect raises."""
+    """Fill in the fields of the result, until the first defect raises."""
     table = data.annotations
     found["rows"] = len(table)
     found["scores"] = (float(table["mos"].min()), float(table["mos"].max()))

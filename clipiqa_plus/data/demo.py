@@ -1,25 +1,25 @@
-"""The embedded demo benchmark: free photographs, degraded at known strengths.
+"""The embedded demo benchmark: free photographs, distorted at known strengths.
 
-24 public-domain and CC0 photographs (data/demo/LICENSES.csv), each as it is and under eight
-distortions at four levels: 792 pictures, rendered when they are read and never stored.
+24 public-domain and CC0 photographs (data/demo/LICENSES.csv), each undistorted and under eight
+distortions at four levels: 792 pictures, rendered on reading and never stored.
 
-**Opinion scores are made by a formula, not by people.** For distortion ``d`` at level ``l`` of
+**Opinion scores come from a formula, not from people.** For distortion ``d`` at level ``l`` of
 ``L`` = 4::
 
     MOS = 90 - loss_d * (l / L)^0.8 + e,    e ~ N(0, 3), clipped to [0, 100]
 
-- 90, not 100: raters seldom give the top of a scale, also to pristine pictures.
-- ``loss_d``: what the strongest level costs. The order follows subjective studies of single
-  distortions (TID2013, KADID-10k): blur, noise and coding artefacts at such strengths bring a
-  picture near the bottom of the scale; darkening and flat contrast cost about half of that, and
-  missing colour is nearly forgiven.
+- 90, not 100: raters rarely use the top of a scale, even for pristine pictures.
+- ``loss_d``: loss at the strongest level. The order follows subjective studies of single
+  distortions (TID2013, KADID-10k): blur, noise and coding artefacts at such strengths rate near
+  the bottom of the scale; darkening and flat contrast lose about half of that, and missing colour
+  very little.
 - exponent 0.8: the first visible step costs a little more than later ones.
-- ``e``: error of a mean opinion. Single ratings of one picture spread by about 16 points of 100;
-  the mean of 30 raters keeps 16 / sqrt(30) = 3. It is a function of the sample id, so the scores
-  are the same everywhere.
+- ``e``: error of a mean opinion. Single ratings of one picture have a standard deviation of about
+  16 points of 100; the mean of 30 raters has 16 / sqrt(30) = 3. It is a function of the sample id,
+  so the scores are the same on every machine.
 
-The benchmark shows that the parts work together. It says nothing about how a method ranks on
-pictures rated by people.
+The benchmark shows that the parts work together. It does not show how a method ranks on pictures
+rated by people.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ DISTORTIONS: Mapping[str, tuple[Degradation, tuple[float, ...], float]] = {
     ),
     "pixelation": (
         _pixelate,
-        (0.6, 0.4, 0.25, 0.16),  # share of the resolution that is left
+        (0.6, 0.4, 0.25, 0.16),  # remaining share of the resolution
         75,
     ),
     "darkening": (
@@ -137,16 +137,16 @@ LEVELS = 4
 
 
 def render(photo: RGBImage, distortion: str, level: int, seed: int) -> RGBImage:
-    """Degrade a photograph.
+    """Distort a photograph.
 
     Args:
         photo: uint8 [H, W, 3], RGB.
         distortion: One of `DISTORTIONS`.
         level: 0 returns the photograph, 4 is the strongest.
-        seed: Seed of what is random: noise, and the direction of motion.
+        seed: Random seed of the noise and of the direction of motion.
 
     Returns:
-        uint8 [H, W, 3]; the same bits for the same arguments.
+        uint8 [H, W, 3], bit-identical for the same arguments.
 
     Raises:
         ValueError: If there is no such distortion or level.
@@ -209,7 +209,7 @@ class RenderReader:
         return photo.copy() if level == 0 else render(photo, distortion, level, seed_of(image))
 
     def identity(self, row: int) -> str:
-        """Return a text that differs whenever the picture of a row may differ."""
+        """Return a string that changes whenever the picture of a row may have changed."""
         image, content, distortion, level = self.rows[row]
         strength = DISTORTIONS[distortion][1][level - 1] if level else None
         photo = zlib.crc32((self.root / content).read_bytes())
@@ -219,10 +219,10 @@ class RenderReader:
 
 
 class DemoIQA(IQADataModule):
-    """The embedded demo benchmark; nothing needs to be downloaded.
+    """The embedded demo benchmark; needs no download.
 
     Args:
-        root: Folder of the photographs; None takes the ones that come with the project.
+        root: Folder of the photographs; None uses those that come with the project.
         **options: The arguments of :class:`~clipiqa_plus.data.base.IQADataModule`.
     """
 
@@ -245,14 +245,14 @@ class DemoIQA(IQADataModule):
         return RenderReader(self.root, self.annotations)
 
     def reader(self) -> RenderReader:
-        """Return what renders the picture of a row."""
+        """Return the reader that renders the picture of a row."""
         return self._reader
 
     def check_pictures(self) -> None:
-        """Check that every photograph is there.
+        """Check that every photograph exists.
 
         Raises:
-            FileNotFoundError: Naming the missing ones and the remedy.
+            FileNotFoundError: If any are missing; names them and the remedy.
         """
         missing = missing_files(self.root, self.annotations["content"].drop_duplicates())
         if missing:
@@ -263,9 +263,9 @@ class DemoIQA(IQADataModule):
 
 def demo_root() -> Path:
     """Folder of the photographs: data/demo of a checkout, or its copy inside the package."""
-    room = Path(__file__).resolve().parent
-    checkout = room.parents[1] / "data" / "demo"
-    return checkout if checkout.is_dir() else room / "assets" / "demo"
+    here = Path(__file__).resolve().parent
+    checkout = here.parents[1] / "data" / "demo"
+    return checkout if checkout.is_dir() else here / "assets" / "demo"
 
 
 def seed_of(image: str) -> int:
@@ -275,7 +275,7 @@ def seed_of(image: str) -> int:
 
 def _rated(image: str, distortion: str, level: int) -> float:
     score = opinion_score("gaussian_blur" if distortion == "none" else distortion, level)
-    # RandomState: numpy promises its stream for all versions (NEP 19), also of normal().
+    # RandomState: numpy guarantees its stream for all versions (NEP 19), including normal().
     error = np.random.RandomState(seed_of(image)).normal(0, 3)
     return round(float(np.clip(score + error, 0, 100)), 2)
 

@@ -1,4 +1,4 @@
-"""Files found by name without regard to case, from one listing per folder."""
+"""Case-insensitive lookup of files, from one listing per folder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 @dataclass
 class _Listing:
-    """What one folder holds."""
+    """Content of one folder."""
 
     path: str
     files: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
 
     def file(self, name: str) -> str | None:
-        """Return the true name of a file below the root."""
+        """Return the actual path of a file, relative to the root."""
         true = name if name in self.files else self._alike(name, self.files)
         return None if true is None else _join(self.path, true)
 
     def folder(self, name: str) -> str | None:
-        """Return the true name of a folder below the root."""
+        """Return the actual path of a folder, relative to the root."""
         true = name if name in self.folders else self._alike(name, self.folders)
         return None if true is None else _join(self.path, true)
 
@@ -41,8 +41,8 @@ class _Listing:
         alike = [other for other in self._folded.get(name.casefold(), []) if other in among]
         if len(alike) > 1:
             raise ValueError(
-                f"{name} is not in folder {self.path or '.'}, but {' and '.join(sorted(alike))} "
-                "are, which differ only in case; keep the right one"
+                f"{name} is not in folder {self.path or '.'}, which contains "
+                f"{' and '.join(sorted(alike))}, differing only in case; keep the right one"
             )
         return alike[0] if alike else None
 
@@ -50,9 +50,8 @@ class _Listing:
 class Files:
     """The files below a folder.
 
-    Each folder is listed once, when a name in it is first asked for: label files and archives
-    disagree about case, and a quarter of a million single look-ups on a network disk take
-    minutes.
+    Label files and archives disagree about case, and a quarter of a million single lookups on a
+    network disk take minutes. So each folder is listed once, when a name in it is first requested.
 
     Args:
         root: The folder; names are relative to it and use ``/``.
@@ -63,9 +62,9 @@ class Files:
         self._listings: dict[str, _Listing | None] = {}
 
     def find(self, name: str) -> str | None:
-        """Return the true name of a file, or None if there is none.
+        """Return the actual path of a file, or None if there is none.
 
-        A name of exactly this case goes first.
+        A name with exactly this case takes precedence.
 
         Args:
             name: Name below the root, such as ``Images/100.bmp``.
@@ -85,19 +84,19 @@ class Files:
             folders: Folders below the root; ``""`` is the root itself.
 
         Returns:
-            object [N]: true names below the root; None where there is no such file.
+            object [N]: actual paths relative to the root; None where there is no such file.
 
         Raises:
             ValueError: As for :meth:`find`.
         """
         out = np.full(len(names), None, dtype=object)
-        places: dict[str, list[_Listing]] = {}
+        known: dict[str, list[_Listing]] = {}
         for row, name in enumerate(names):
-            above, _, base = name.rpartition("/")
-            if above not in places:
-                listings = (self._list(_join(folder, above)) for folder in folders)
-                places[above] = [listing for listing in listings if listing is not None]
-            for listing in places[above]:
+            parent, _, base = name.rpartition("/")
+            if parent not in known:
+                listings = (self._list(_join(folder, parent)) for folder in folders)
+                known[parent] = [listing for listing in listings if listing is not None]
+            for listing in known[parent]:
                 if found := listing.file(base):
                     out[row] = found
                     break
@@ -114,7 +113,7 @@ class Files:
         return [] if listing is None else sorted(listing.folders)
 
     def folder(self, name: str) -> str | None:
-        """Return the true name of a folder below the root, or None if there is none."""
+        """Return the actual path of a folder, or None if there is none."""
         listing = self._list(name)
         return None if listing is None else listing.path
 

@@ -1,4 +1,4 @@
-"""A benchmark fetched from its public address into the layout that ``check`` expects."""
+"""Download a benchmark from its public address into the layout that ``check`` expects."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _ARCHIVES = ".archives"
 
 
 def get(name: str, root: str | os.PathLike[str] | None = None, url: str | None = None) -> Check:
-    """Fetch a benchmark, or go on where an earlier call stopped.
+    """Download a benchmark, or resume an interrupted download.
 
-    Everything gathers in ``<root>.part``, which becomes ``root`` once the data set is complete: a
-    folder with the final name is always whole.
+    Files are collected in ``<root>.part``, which is renamed to ``root`` once the data set is
+    complete: a folder with the final name is always complete.
 
     Args:
         name: Short name of the benchmark.
-        root: Where it goes; None takes ``data/<name>``.
+        root: Target folder; None uses ``data/<name>``.
         url: Another address of the same files, in place of the benchmark's first.
 
     Returns:
-        What ``check`` finds in the folder; its ``problem`` is None.
+        The result of ``check`` on the folder; its ``problem`` is None.
 
     Raises:
-        ValueError: If there is no such benchmark, or what arrived is not the whole data set.
-        FileNotFoundError: If it cannot be fetched by a program (with what to do), or an address
-            or a needed program is missing.
-        FileExistsError: If ``root`` holds something else, such as half a data set.
-        OSError: If the disk has too little room.
+        ValueError: If there is no such benchmark, or the downloaded data set is incomplete.
+        FileNotFoundError: If the benchmark cannot be downloaded automatically (with what to do
+            instead), or an address or a required program is missing.
+        FileExistsError: If ``root`` holds anything else, such as an incomplete data set.
+        OSError: If there is too little disk space.
     """
     benchmark = find_benchmark(name)
     root = Path(root or f"data/{name}")
@@ -47,12 +47,12 @@ def get(name: str, root: str | os.PathLike[str] | None = None, url: str | None =
         if result.ok:
             return result
         raise FileExistsError(
-            f"{root} is not empty and not the whole data set ({result.problem}). Move it away, or "
-            "name another folder with --root; nothing in it was changed"
+            f"{root} is not empty and not the complete data set ({result.problem}). Move it away, "
+            "or name another folder with --root; nothing in it was changed"
         )
     if not benchmark.fetch_from:
         raise FileNotFoundError(
-            f"{benchmark.title} cannot be fetched by a program. {benchmark.obtain}"
+            f"{benchmark.title} cannot be downloaded automatically. {benchmark.obtain}"
         )
     part = root.with_name(root.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
@@ -66,15 +66,13 @@ def get(name: str, root: str | os.PathLike[str] | None = None, url: str | None =
             result = check(name, part)
             if not result.ok:
                 arrived.unlink()
-                raise ValueError(
-                    f"what arrived in {part} is not the whole data set: {result.problem}"
-                )
+                raise ValueError(f"the data set in {part} is incomplete: {result.problem}")
             shutil.rmtree(part / _ARCHIVES, ignore_errors=True)
             if root.is_dir():
                 root.rmdir()  # it is empty
             part.rename(root)
     except Timeout as error:
-        raise FileExistsError(f"another process is fetching {name} into {part}") from error
+        raise FileExistsError(f"another process is downloading {name} into {part}") from error
     Path(f"{part}.lock").unlink(missing_ok=True)
     return check(name, root)
 
@@ -105,7 +103,7 @@ def _fetch_archive(source: Archive, part: Path, remedy: str) -> None:
         _need_room(part, unpacked_size(kept), source.url)
         unpack(kept, target)
     except ValueError:
-        kept.unlink()  # damaged: the next call fetches it anew
+        kept.unlink()  # damaged: the next call downloads it again
         raise
     done.touch()
     kept.unlink()
@@ -115,6 +113,6 @@ def _need_room(folder: Path, size: int, url: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OSError(
-            f"{folder}: {url} needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; make "
-            "room, or name a folder on another disk with --root"
+            f"{folder}: {url} needs {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free; "
+            "free some space, or name a folder on another disk with --root"
         )

@@ -18,10 +18,10 @@ _PARTS = {"train": "train", "validation": "val", "val": "val", "dev": "val", "te
 
 
 class HuggingFaceData(IQADataModule):
-    """Pictures and scores of a folder that the ``datasets`` library reads; nothing is fetched.
+    """Pictures and scores of a folder that the ``datasets`` library reads; nothing is downloaded.
 
-    The folder is one written by ``save_to_disk``, or one that ``load_dataset`` takes: pictures
-    with a ``metadata.csv``, or Parquet files. Its splits train, validation and test become parts.
+    The folder was written by ``save_to_disk``, or is readable by ``load_dataset``: pictures with a
+    ``metadata.csv``, or Parquet files. Its train, validation and test splits become the parts.
 
     Args:
         path: The folder.
@@ -29,8 +29,8 @@ class HuggingFaceData(IQADataModule):
         higher_is_better: Whether a higher score means better quality.
         image_column: Column with the pictures.
         mos_column: Column with the scores.
-        split: None takes the folder's own splits if it has several, else a random split:
-            by content where contents are known.
+        split: None uses the folder's own splits if it has several, otherwise a random split (by
+            content if contents are known).
         **options: The arguments of :class:`~clipiqa_plus.data.base.IQADataModule`.
     """
 
@@ -82,10 +82,10 @@ class HuggingFaceData(IQADataModule):
         return table
 
     def check_pictures(self) -> None:
-        """Pictures are in the rows themselves, or were found when the folder was read."""
+        """Do nothing: pictures are in the rows, or were located when the folder was read."""
 
     def reader(self) -> EncodedReader:
-        """Return what decodes the picture of a row."""
+        """Return the reader that decodes the picture of a row."""
         ids = self.annotations["image"].tolist()
         return EncodedReader(self._rows, self.image_column, self.root, ids)
 
@@ -94,10 +94,10 @@ class EncodedReader:
     """Decodes the picture of a row of a ``datasets`` table.
 
     Args:
-        rows: The table, its pictures not decoded.
+        rows: The table, with pictures left encoded.
         column: Column with the pictures.
-        root: Folder, for errors.
-        ids: Sample id of each row, for errors.
+        root: Folder, for error messages.
+        ids: Sample id of each row, for error messages.
     """
 
     def __init__(self, rows: Any, column: str, root: Path, ids: list[str]) -> None:
@@ -121,7 +121,7 @@ class EncodedReader:
             ) from error
 
     def identity(self, row: int) -> str:
-        """Return a text that differs whenever the picture of a row may differ."""
+        """Return a string that changes whenever the picture of a row may have changed."""
         content, path = self._encoded(row)
         return hashlib.sha256(Path(path).read_bytes() if content is None else content).hexdigest()
 
@@ -135,7 +135,7 @@ def _library() -> Any:
         import datasets
     except ImportError as error:
         raise ImportError(
-            "a Hugging Face folder is read by the datasets library: pip install datasets"
+            "reading a Hugging Face folder needs the datasets library: pip install datasets"
         ) from error
     return datasets
 
@@ -148,7 +148,7 @@ def _load(datasets: Any, root: Path) -> dict[str, Any]:
     try:
         found = datasets.load_from_disk(str(root)) if saved else datasets.load_dataset(str(root))
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-        raise ValueError(f"{root}: not a folder that datasets reads ({error})") from error
+        raise ValueError(f"{root}: not a folder that datasets can read ({error})") from error
     parts = dict(found) if isinstance(found, dict) else {"train": found}
     unknown = [name for name in parts if name not in _PARTS]
     if unknown:

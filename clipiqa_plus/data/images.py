@@ -1,4 +1,4 @@
-"""Picture files to RGB: one documented way for every mode a file may come in."""
+"""Picture files to RGB, by one documented rule for each colour mode."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
     - Grey (``1``, ``L``) is copied to three channels; palettes are looked up.
     - Transparency (``RGBA``, ``LA``, palettes with it) is composited over white.
     - ``CMYK``, ``YCbCr``, ``LAB`` and ``HSV`` are converted by Pillow, without a colour profile.
-    - 16-bit grey is scaled by 255 / 65535 and rounded (Pillow alone would clip it to white); of
-      16-bit colours Pillow takes the upper byte.
-    - Of an animation the first picture is taken.
+    - 16-bit grey is scaled by 255 / 65535 and rounded (Pillow alone would clip it to white); for
+      16-bit colour Pillow keeps the upper byte.
+    - The first frame of an animation is used.
 
     Args:
         path: The picture file.
@@ -37,8 +37,8 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is empty, truncated, not a picture, beyond Pillow's limit of
-            pixels, or of floating-point mode, whose range no file states.
+        ValueError: If the file is empty, truncated, not a picture, above Pillow's pixel limit, or
+            in floating-point mode, whose range is not recorded in the file.
     """
     name = fspath(path)
     try:
@@ -55,17 +55,17 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of a Pillow error without the address of an object."""
+    """Return the message of a Pillow error without the memory address of an object."""
     if isinstance(error, UnidentifiedImageError):
-        return "empty, or no format of a picture"
+        return "empty, or not an image format"
     return str(error) or type(error).__name__
 
 
 def open_file(path: str) -> BinaryIO:
-    """Open a file for reading; a pipe, which could be waited for without end, is refused.
+    """Open a regular file for reading; a pipe, which could block forever, is refused.
 
     Raises:
-        OSError: If it cannot be opened, or is no regular file.
+        OSError: If it cannot be opened, or is not a regular file.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("a folder, pipe or device, not a file")

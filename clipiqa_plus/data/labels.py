@@ -1,4 +1,4 @@
-"""Label files to tables, each defect with one error that names the file and what to do."""
+"""Label files to tables; each defect raises one error that names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def read_csv(path: Path, columns: Sequence[str], remedy: str = "", **options: An
 
     Args:
         path: The file.
-        columns: Columns that must be there; with ``header=None`` the names of all columns.
-        remedy: What the user should do if the file is another one; ends the error.
+        columns: Required columns; with ``header=None`` the names of all columns.
+        remedy: What to do if it is the wrong file; appended to the error.
         **options: Passed to :func:`pandas.read_csv`.
 
     Returns:
-        The table, with runs of blanks in column names made one blank.
+        The table, with runs of blanks in column names collapsed to one.
 
     Raises:
-        ValueError: If it is no such table, or a saved web page, or lacks a column.
+        ValueError: If it is not such a table, is a saved web page, or lacks a column.
     """
     with path.open("rb") as file:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -41,7 +41,7 @@ def read_csv(path: Path, columns: Sequence[str], remedy: str = "", **options: An
         options["index_col"] = False
     try:
         with warnings.catch_warnings():
-            # pandas only warns of a line with more fields than names, and drops them.
+            # pandas only warns about a line with more fields than names, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, skipinitialspace=True, encoding="utf-8-sig", **options)
     except (ValueError, OSError, pd.errors.ParserWarning) as error:
@@ -54,20 +54,20 @@ def read_sheet(
 ) -> pd.DataFrame:
     """Read a table from a sheet of an Excel workbook (``.xls`` or ``.xlsx``).
 
-    The header is looked for in the first rows, and need not start in the first column. Rows
-    without a value in the first of ``columns`` are padding and are left out.
+    The header may be in any of the first ten rows and start in any column. Rows without a value in
+    the first of ``columns`` are padding and are dropped.
 
     Args:
         path: The workbook.
         sheet: Name or number of the sheet.
-        columns: Columns that must be there.
-        remedy: What the user should do if the file is another one; ends the error.
+        columns: Required columns.
+        remedy: What to do if it is the wrong file; appended to the error.
 
     Returns:
         DataFrame of the rows below the header.
 
     Raises:
-        ValueError: If it is no workbook, or has no such sheet or columns.
+        ValueError: If it is not a workbook, or has no such sheet or columns.
     """
     try:
         with pd.ExcelFile(path, engine="calamine") as book:
@@ -96,14 +96,14 @@ def read_mat(path: Path, names: Sequence[str], remedy: str = "") -> dict[str, ND
 
     Args:
         path: The ``.mat`` file.
-        names: Variables that must be there.
-        remedy: What the user should do if the file is another one; ends the error.
+        names: Required variables.
+        remedy: What to do if it is the wrong file; appended to the error.
 
     Returns:
-        One array [N] for each name: numbers, or text where the variable is a cell array.
+        One array [N] for each name: numbers, or text if the variable is a cell array.
 
     Raises:
-        ValueError: If it is no MATLAB file or lacks a variable.
+        ValueError: If it is not a MATLAB file or lacks a variable.
     """
     try:
         content = loadmat(path)
@@ -120,19 +120,19 @@ def read_mat(path: Path, names: Sequence[str], remedy: str = "") -> dict[str, ND
 
 
 def name_parts(names: pd.Series, pattern: str, path: Path, remedy: str = "") -> pd.DataFrame:
-    """Take picture names apart.
+    """Split picture names into their parts.
 
     Args:
         names: N picture names.
-        pattern: Regular expression with named groups; case does not matter.
+        pattern: Regular expression with named groups, case-insensitive.
         path: The label file, for the error.
-        remedy: What the user should do if a name does not fit; ends the error.
+        remedy: What to do if a name does not match; appended to the error.
 
     Returns:
         DataFrame [N] of text, one column for each group.
 
     Raises:
-        ValueError: If a name does not fit, naming the row.
+        ValueError: If a name does not match; names the row.
     """
     parts = names.astype(str).str.extract(f"^(?i:{pattern})$")
     unfit = parts.isna().all(axis=1).to_numpy()
@@ -151,10 +151,10 @@ def whole_numbers(column: pd.Series, path: Path, remedy: str = "") -> pd.Series:
     Args:
         column: N numbers, or text; its name is used in the error.
         path: The label file, for the error.
-        remedy: What the user should do if the file is another one; ends the error.
+        remedy: What to do if it is the wrong file; appended to the error.
 
     Raises:
-        ValueError: If a value is empty or no whole number, naming the row.
+        ValueError: If a value is empty or not a whole number; names the row.
     """
     if pd.api.types.is_integer_dtype(column):
         return column.astype(np.int64)

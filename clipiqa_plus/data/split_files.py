@@ -1,4 +1,4 @@
-"""A split as an object and as a small file that proves which samples it is for."""
+"""A split as an object, and as a small file with a hash of the samples that it belongs to."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Fractions = tuple[float, float, float]
 PARTS = ("train", "val", "test")
 
 _FORMAT = "clipiqa-plus split 1"
-_LETTERS = "-TVE"  # in no part, train, val, test: one letter per sample id in a split file
+_LETTERS = "-TVE"  # no part, train, val, test: one letter per sample id in a split file
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of the three parts, and what they were drawn from.
+    """Row numbers of the three parts, and how they were drawn.
 
     Attributes:
         kind: One of :data:`~clipiqa_plus.data.splits.KINDS`, or ``file``.
         codes: int8 [N], the part of each *sorted* sample id: 0 none, 1 train, 2 val, 3 test.
         order: int64 [N], the row number of each sorted sample id.
         ids_sha256: Hash of the sorted sample ids.
-        seed: Seed of the draw; None where nothing was drawn.
-        fractions: Asked shares of train, val and test; None where they do not apply.
+        seed: Random seed; None if nothing was drawn.
+        fractions: Requested shares of train, val and test; None if they do not apply.
         repeat: Number of the random repeat or of the fold, counted from 0.
         folds: Number of folds; None unless a k-fold split.
     """
@@ -69,10 +69,10 @@ class Split:
         return _sha256(_canonical(self._content()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the split as a small JSON file, whole or not at all.
+        """Write the split atomically as a small JSON file.
 
         Args:
-            path: The file; its folder is made if absent.
+            path: The file; its folder is created if absent.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +106,9 @@ class Split:
 def load_split(path: str | os.PathLike[str], ids: Sequence[str] | pd.Series) -> Split:
     """Read a split file for the given samples.
 
-    Two forms are read: the one that :meth:`Split.save` writes, and a hand-written one that lists
-    sample ids, ``{"parts": {"train": ["a.jpg", ...], "test": [...]}}``; samples that the second
-    does not list are in no part.
+    Two forms are accepted: the one that :meth:`Split.save` writes, and a hand-written one that
+    lists sample ids, ``{"parts": {"train": ["a.jpg", ...], "test": [...]}}``. Samples that are not
+    listed belong to no part.
 
     Args:
         path: The JSON file.
@@ -119,7 +119,7 @@ def load_split(path: str | os.PathLike[str], ids: Sequence[str] | pd.Series) -> 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no split file, was altered, or names other samples than ``ids``.
+        ValueError: If it is not a split file, was altered, or lists samples other than ``ids``.
     """
     path = Path(path)
     if not path.is_file():
@@ -142,8 +142,8 @@ def _from_letters(path: Path, content: dict[str, Any], ids: Sequence[str] | pd.S
     found = _sha256(_canonical(content))
     if content.get("format") != _FORMAT or stated != found:
         raise ValueError(
-            f"{path}: the split was altered or cut short (states hash {str(stated)[:12]}, its "
-            f"content has {found[:12]}); take it again from the run that saved it"
+            f"{path}: the split was altered or truncated (recorded hash {str(stated)[:12]}, hash "
+            f"of the content {found[:12]}); copy it again from the run that saved it"
         )
     order, digest = sorted_ids(ids)
     if digest != content["ids_sha256"]:
@@ -206,7 +206,7 @@ def sorted_ids(ids: Sequence[str] | pd.Series) -> tuple[Rows, str]:
         int64 [N], the row number of each sorted id, and the SHA-256 of the sorted ids.
 
     Raises:
-        ValueError: If there are none or one repeats, naming its rows.
+        ValueError: If there are no ids, or one repeats; names its rows.
     """
     series = pd.Series(ids).reset_index(drop=True)
     if series.empty:

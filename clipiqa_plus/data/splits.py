@@ -1,8 +1,8 @@
-"""Splits: which rows train, validate and test, equal on every machine for one seed.
+"""Splits into train, val and test rows, identical on every machine for the same seed.
 
 A split is drawn over the *sorted* sample ids (or contents), so the order of rows in a label file
-does not matter, and from the raw output of numpy's PCG64, whose stream numpy guarantees for all
-versions and platforms (NEP 19; ``Generator.permutation`` carries no such promise).
+does not matter. It uses the raw output of numpy's PCG64, whose stream numpy guarantees for all
+versions and platforms (NEP 19; ``Generator.permutation`` has no such guarantee).
 """
 
 from __future__ import annotations
@@ -45,21 +45,22 @@ def make_split(
         table: Annotations with ``image`` (sample ids), and ``split`` or ``content`` where the
             kind needs it.
         kind: ``official`` (column ``split``); ``random`` by sample; ``content``: no content in
-            two parts; ``kfold`` and ``kfold_content``: fold ``repeat`` of ``folds`` tests, the
-            others train; ``whole``: everything tests; or the path of a split file.
+            two parts; ``kfold`` and ``kfold_content``: fold ``repeat`` of ``folds`` is the test
+            part, the others are the training part; ``whole``: everything is the test part; or the
+            path of a split file.
         fractions: Shares of train, val and test, in samples or contents. Train and val are
-            rounded down, the last part that is not zero takes the rest.
-        seed: Seed of the draw.
-        repeat: Which of the independent random repeats, or which fold; counted from 0.
+            rounded down; the last non-zero part gets the rest.
+        seed: Random seed.
+        repeat: Number of the independent random repeat, or of the fold, counted from 0.
         folds: Number of folds.
 
     Returns:
         The split of the rows of ``table``.
 
     Raises:
-        ValueError: If a column is missing or holds something unusable, sample ids repeat,
-            fractions do not fit, a part with a positive share would be empty, or a split file
-            does not belong to this table.
+        ValueError: If a column is missing or has invalid values, sample ids repeat, fractions are
+            invalid, a part with a positive share would be empty, or a split file does not belong
+            to this table.
         FileNotFoundError: If ``kind`` is neither a kind nor a file.
     """
     if kind == "official":
@@ -91,10 +92,10 @@ def random_split(
     Args:
         ids: N sample ids, unique.
         fractions: Shares of train, val and test.
-        seed: Seed of the draw.
-        repeat: Number of the repeat; each draws anew.
-        contents: N contents; given, whole contents are drawn. They are compared without regard
-            to case: TID2013 calls one reference ``I01`` and ``i01``.
+        seed: Random seed.
+        repeat: Number of the repeat; each is an independent draw.
+        contents: N contents; if given, whole contents are drawn. Case is ignored: TID2013 calls
+            one reference both ``I01`` and ``i01``.
 
     Returns:
         Split of kind ``random``, or ``content`` if contents are given.
@@ -109,7 +110,7 @@ def random_split(
     if any(share > 0 and size == 0 for share, size in zip(shares, sizes, strict=True)):
         what = "samples" if contents is None else "contents"
         raise ValueError(
-            f"fractions {shares} of {count} {what} give parts of {sizes}; every part with a "
+            f"fractions {shares} of {count} {what} give part sizes {sizes}; every part with a "
             "positive share needs at least one: change the fractions"
         )
     codes_of_group = np.empty(count, dtype=np.int8)
@@ -132,14 +133,14 @@ def kfold_split(
     seed: int = 0,
     contents: Sequence[str] | pd.Series | None = None,
 ) -> Split:
-    """Split into k folds of equal size (to one sample or content) and test on one of them.
+    """Split into k folds of equal size (within one sample or content); one is the test part.
 
     Args:
         ids: N sample ids, unique.
         folds: Number of folds, at least 2.
-        fold: The fold that tests, counted from 0; the others train.
-        seed: Seed of the draw, shared by all folds.
-        contents: N contents; given, whole contents are dealt to folds.
+        fold: The test fold, counted from 0; the others are the training part.
+        seed: Random seed, shared by all folds.
+        contents: N contents; if given, whole contents are assigned to folds.
 
     Returns:
         Split of kind ``kfold``, or ``kfold_content`` if contents are given.
@@ -169,18 +170,18 @@ def kfold_split(
 def official_split(
     ids: Sequence[str] | pd.Series, parts: Sequence[str | None] | pd.Series, kind: str = "official"
 ) -> Split:
-    """Take the parts that a label file states.
+    """Use the parts given by a label file.
 
     Args:
         ids: N sample ids, unique.
-        parts: N of ``train``, ``val``, ``test``; empty or NaN: in no part.
+        parts: N of ``train``, ``val``, ``test``; empty or NaN means no part.
         kind: Name of the kind in the split file.
 
     Returns:
         The split.
 
     Raises:
-        ValueError: If ids repeat or a part has another name, naming id and value.
+        ValueError: If ids repeat, or a part has another name; names id and value.
     """
     order, digest = sorted_ids(ids)
     names = pd.Series(parts).reset_index(drop=True)
@@ -201,8 +202,8 @@ def official_split(
 def _column(table: pd.DataFrame, name: str, kind: str) -> pd.Series:
     if name not in table:
         raise ValueError(
-            f"a split of kind {kind!r} needs a column {name!r}, which these annotations do not "
-            "have; choose random, kfold or whole, or give a split file"
+            f"a split of kind {kind!r} needs a column {name!r}, which these annotations lack; "
+            "choose random, kfold or whole, or give a split file"
         )
     return table[name]
 

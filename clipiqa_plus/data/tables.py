@@ -12,26 +12,26 @@ import pandas as pd
 from clipiqa_plus.data.base import IQADataModule
 
 FEWEST_ROWS, LEAST_FILLED = 10, 0.1
-"""The share of a declared scale that the scores of so many pictures must span."""
+"""From this number of pictures on, scores must span this share of the declared scale."""
 
 
 class TableData(IQADataModule):
-    """Pictures and scores named in a CSV or Parquet file.
+    """Pictures and scores listed in a CSV, TSV or Parquet file.
 
-    The table has a row per picture: its file (relative to ``root``), its score, and optionally
-    the columns ``split`` (``train``, ``val``, ``test``) and ``content`` (pictures of one scene
-    share it; a ``content`` split keeps them together). Columns of other scores can be targets.
+    The table has one row per picture: its file (relative to ``root``), its score, and optionally
+    the columns ``split`` (``train``, ``val``, ``test``) and ``content`` (shared by pictures of one
+    scene; a ``content`` split keeps them together). Other score columns can be targets.
 
     Args:
         table: The file: ``.csv``, ``.tsv`` or ``.parquet``.
         mos_range: Required: lowest and highest score that the scale allows. It is never guessed
-            from the scores, which would make two tables of one scale differ.
+            from the scores, because two tables on one scale would then be normalised differently.
         higher_is_better: Whether a higher score means better quality.
-        root: Folder of the pictures; None takes the folder of the table.
+        root: Folder of the pictures; None uses the folder of the table.
         image_column: Column with the file names.
         mos_column: Column with the scores.
-        split: None takes the ``split`` column if there is one, else a random split: by content
-            where contents are known.
+        split: None uses the ``split`` column if there is one, otherwise a random split (by content
+            if contents are known).
         **options: The arguments of :class:`~clipiqa_plus.data.base.IQADataModule`.
     """
 
@@ -58,7 +58,7 @@ class TableData(IQADataModule):
 
     @property
     def label(self) -> str:
-        """What errors call this data set."""
+        """Name of this data set in error messages."""
         return str(self.table)
 
     def read_annotations(self) -> pd.DataFrame:
@@ -79,9 +79,9 @@ class TableData(IQADataModule):
 
 
 def usual_split(table: pd.DataFrame) -> str:
-    """Return the kind of split that suits a user's table.
+    """Return the default kind of split for a user's table.
 
-    Pictures of one content in training and in test would make prompts look better than they are.
+    Pictures of one content in both training and test would make prompts look better than they are.
 
     Args:
         table: Annotations.
@@ -94,16 +94,16 @@ def usual_split(table: pd.DataFrame) -> str:
 def check_scale(
     table: pd.DataFrame, targets: Sequence[str], mos_range: tuple[float, float], label: str
 ) -> None:
-    """Refuse a scale of which the scores fill next to nothing, as 1 to 5 declared as 0 to 100.
+    """Reject a scale that the scores hardly use, such as 1 to 5 declared as 0 to 100.
 
     Args:
-        table: Annotations; fewer than :data:`FEWEST_ROWS` rows pass.
+        table: Annotations; fewer than :data:`FEWEST_ROWS` rows are not checked.
         targets: Score columns.
         mos_range: Declared scale.
-        label: What the error calls the table.
+        label: Name of the table in error messages.
 
     Raises:
-        ValueError: If scores of a target fill less than :data:`LEAST_FILLED` of it.
+        ValueError: If the scores of a target span less than :data:`LEAST_FILLED` of it.
     """
     low, high = mos_range
     for target in targets:
@@ -119,10 +119,10 @@ def check_scale(
 
 
 def checked_range(mos_range: tuple[float, float] | None, label: str) -> tuple[float, float]:
-    """Return the range of a user's scale.
+    """Return the validated range of a user's scale.
 
     Raises:
-        ValueError: If it is missing, empty or upside down.
+        ValueError: If it is missing, empty or reversed.
     """
     if mos_range is None:
         raise ValueError(
@@ -140,11 +140,11 @@ def read_table(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
 
     Args:
         path: The file.
-        text_columns: Columns that stay text in CSV and TSV: an image "007" is not number 7.
+        text_columns: Columns read as text in CSV and TSV: an image "007" is not the number 7.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not readable in the format of its suffix.
+        ValueError: If it cannot be read in the format of its suffix.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table")

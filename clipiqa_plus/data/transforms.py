@@ -1,8 +1,7 @@
 """Views: deterministic, integer-indexed crops and flips of a picture, built on albumentations.
 
-CLIP is frozen, so a view's feature never changes. Numbering the views makes each one a thing
-that can be encoded once and looked up: view ``v`` of row ``r`` is the same pixels in every
-process, worker, epoch and run.
+CLIP is frozen, so the feature of a view never changes. Numbered views can be encoded once and
+looked up: view ``v`` of row ``r`` has the same pixels in every process, worker, epoch and run.
 """
 
 from __future__ import annotations
@@ -35,27 +34,27 @@ QUALITY_PRESERVING = frozenset(
         "VerticalFlip",
     ]
 )
-"""albumentations transforms that move or select pixels and change none of them."""
+"""albumentations transforms that move or select pixels without changing their values."""
 
 
 class Views(Protocol):
-    """The views that training or evaluation may take of a picture."""
+    """The views of a picture used in training or evaluation."""
 
     count: int | None
-    """How many distinct views there are; None for endless ones, which cannot be cached whole."""
+    """Number of distinct views; None if unlimited, which cannot be cached completely."""
 
     def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
         """Return view number ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
 
     def key(self, row: int, view: int) -> str:
-        """Return a text that differs whenever the pixels of this view of a picture may differ.
+        """Return a string that changes whenever the pixels of this view may change.
 
-        Views that are always alike share it: what is encoded for one serves the other.
+        Views that are always identical share it, and with it their cached feature.
         """
 
 
 class PlainView:
-    """The picture as it is: one view."""
+    """The unchanged picture as the only view."""
 
     count: int | None = 1
 
@@ -87,18 +86,18 @@ class AugmentedViews:
 
     Args:
         augment: The pipeline, one mapping per step: ``{"RandomCrop": {"height": 384, ...}}``.
-        count: Number of views per picture; None draws a new one for every sample (endless).
+        count: Number of views per picture; None draws a new one for every sample (unlimited).
         seed: Seed of the pipeline.
 
     Raises:
-        ValueError: If a step is not an albumentations transform or its arguments do not fit.
+        ValueError: If a step is not an albumentations transform or its arguments are invalid.
     """
 
     def __init__(
         self, augment: Sequence[Mapping[str, Any]], count: int | None = None, seed: int = 0
     ) -> None:
         if count is not None and count < 1:
-            raise ValueError(f"count of views is {count}; give at least 1, or null for endless")
+            raise ValueError(f"count of views is {count}; give at least 1, or null for unlimited")
         self.count = count
         self.seed = seed
         self._steps = [(name, dict(args or {})) for step in augment for name, args in step.items()]
@@ -114,7 +113,7 @@ class AugmentedViews:
             )
 
     def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
-        """Return the random view that (seed, row, view) fixes."""
+        """Return the random view determined by (seed, row, view)."""
         state = np.random.SeedSequence([self.seed, row, view]).generate_state(1)[0]
         self._pipeline.set_random_seed(int(state))
         try:
@@ -135,8 +134,8 @@ class AugmentedViews:
 
 
 def import_albumentations() -> ModuleType:
-    """Import albumentations where a pipeline is used: it takes 45 MB and time."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
+    """Import albumentations only where a pipeline is used: it costs 45 MB and time."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it uses the network
     import albumentations
 
     return albumentations
@@ -148,7 +147,7 @@ def _transform(name: str, arguments: dict[str, Any]) -> BasicTransform:
     if not (isinstance(factory, type) and issubclass(factory, library.BasicTransform)):
         raise ValueError(f"albumentations has no transform named {name!r}")
     with warnings.catch_warnings():
-        # albumentations only warns of an argument that it does not know, and then ignores it.
+        # albumentations only warns about an unknown argument, and then ignores it.
         warnings.simplefilter("error")
         try:
             return factory(**arguments)
@@ -157,11 +156,11 @@ def _transform(name: str, arguments: dict[str, Any]) -> BasicTransform:
 
 
 def resize(image: RGBImage, size: int | Sequence[int] | None) -> RGBImage:
-    """Resize by Pillow's bicubic filter, antialiased when shrinking.
+    """Resize with Pillow's bicubic filter, antialiased when shrinking.
 
     Args:
         image: uint8 [H, W, 3].
-        size: None keeps the picture; an int is the length of the shorter side (aspect kept, the
+        size: None keeps the picture; an int is the length of the shorter side (aspect ratio kept,
             longer side rounded down); a pair is (height, width).
 
     Returns:

@@ -47,4 +47,4 @@ def test_data_get_of_a_set_behind_a_form_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "get", "clive", "--root", str(tmp_path / "clive")]) == 1
-    assert "cannot be fetched by a program. Ask for" in capsys.readouterr().err
+    assert "cannot be downloaded automatically. Ask for" in capsys.readouterr().err

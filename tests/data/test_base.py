@@ -172,7 +172,7 @@ def test_unreadable_pictures_are_skipped_counted_and_listed_on_request(root: Pat
     (root / "p/7.png").write_bytes(b"")
     (root / "p/2.png").write_text("<html>")
     data = Tiny(root, num_workers=0, skip_unreadable=True)
-    with pytest.warns(UserWarning, match="2 of 10 pictures do not decode and are left out"):
+    with pytest.warns(UserWarning, match="2 of 10 pictures cannot be decoded and are excluded"):
         data.setup()
     assert list(data.unreadable) == [2, 7]
     assert "p/7.png: not a readable image" in data.unreadable[7]

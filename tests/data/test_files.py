@@ -50,7 +50,7 @@ def test_exact_case_goes_first_and_two_inexact_ones_are_an_error(root):
         pytest.skip("this file system does not tell case apart")
     assert Files(root).find("Images/100.BMP") == "Images/100.BMP"
     assert Files(root).find("Images/100.bmp") == "Images/100.bmp"
-    with pytest.raises(ValueError, match=r"100\.BMP and 100\.bmp are, which differ only in case"):
+    with pytest.raises(ValueError, match=r"100\.BMP and 100\.bmp, differing only in case"):
         Files(root).find("Images/100.Bmp")
 
 

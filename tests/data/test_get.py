@@ -96,7 +96,7 @@ def test_an_archive_is_checked_unpacked_and_removed(
         # A wrong checksum keeps nothing.
         archive = Archive(server.url("wrong", "kadid10k.zip"), None, sha256)
         monkeypatch.setattr(KADID10k, "fetch_from", (archive,))
-        with pytest.raises(FileNotFoundError, match="it sent another file: its SHA-256 is"):
+        with pytest.raises(FileNotFoundError, match="it sent a different file: its SHA-256 is"):
             get("kadid10k", tmp_path / "wrong")
         assert not (tmp_path / "wrong").exists()
         left = [name for name in files_of(tmp_path / "wrong.part") if "lock" not in name]
@@ -109,7 +109,7 @@ def test_an_archive_is_checked_unpacked_and_removed(
     half = zipped(tmp_path / "half.zip", files).read_bytes()
     with serve(half) as server:  # the archive at the address was changed
         monkeypatch.setattr(KADID10k, "fetch_from", (Archive(server.url("good", "k.zip")),))
-        with pytest.raises(ValueError, match=r"not the whole data set: .*1 of 2 pictures are"):
+        with pytest.raises(ValueError, match=r"is incomplete: .*1 of 2 pictures are"):
             get("kadid10k", tmp_path / "half")
         assert not (tmp_path / "half").exists()
 
@@ -126,7 +126,7 @@ def test_a_single_file_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_half_a_data_set_is_left_alone(small, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"not empty and not the whole data set .*--root"):
+    with pytest.raises(FileExistsError, match=r"not empty and not the complete data set .*--root"):
         get("biq2021", tmp_path / "data")
     assert files_of(tmp_path / "data") == {"notes.txt": b"mine"}
 
@@ -136,13 +136,13 @@ def test_a_full_disk_is_seen_before_anything_is_fetched(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=19_999))
-    with pytest.raises(OSError, match=r"needs 0\.0 GB, and 0\.0 GB are free; make room"):
+    with pytest.raises(OSError, match=r"needs 0\.0 GB, but only 0\.0 GB are free; free some"):
         get("biq2021", tmp_path / "data")
     assert files_of(tmp_path / "data.part") == {}
 
 
 def test_sets_behind_a_form_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"cannot be fetched by a program\. Ask for"):
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded automatically\. Ask for"):
         get("clive", tmp_path / "clive")
     assert CLIVE.fetch_from == ()
 

@@ -78,7 +78,7 @@ def test_defects_are_named(tmp_path: Path, files: list[Path]) -> None:
     with pytest.raises(ValueError, match=r"train/2\): mos 2 is outside the declared scale"):
         HuggingFaceData(str(tmp_path / "saved"), (0, 1.5)).setup()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="not a folder that datasets reads"):
+    with pytest.raises(ValueError, match="not a folder that datasets can read"):
         HuggingFaceData(str(tmp_path / "empty"), (0, 1)).setup()
     strange = datasets.DatasetDict({"train": table(files), "bonus": table(files)})
     strange.save_to_disk(tmp_path / "strange")

@@ -263,7 +263,7 @@ class TestBadInput:
             random_split(list("abcdef"), fractions)
 
     def test_empty_part(self):
-        with pytest.raises(ValueError, match=r"of 3 contents give parts of \(2, 0, 1\)"):
+        with pytest.raises(ValueError, match=r"of 3 contents give part sizes \(2, 0, 1\)"):
             random_split(list("abcdef"), (0.8, 0.1, 0.1), contents=list("aabbcc"))
 
     def test_folds(self):

@@ -153,7 +153,7 @@ def test_skipped_pictures_are_counted_and_listed_in_the_results(
         evaluate.main(command)
     options["skip_unreadable"] = True
     recipe.write_text(yaml.safe_dump({"data": data}))
-    with pytest.warns(UserWarning, match="1 of 12 pictures do not decode"):
+    with pytest.warns(UserWarning, match="1 of 12 pictures cannot be decoded"):
         results = evaluate.main(command)
     assert results["n"].tolist() == [N - 1]
     assert results["note"][0].startswith("pictures left out: 1, see skipped.csv")
@@ -292,7 +292,7 @@ def test_names_of_data_sets_are_text_in_every_output(
     content = yaml.safe_load(recipe.read_text())
     content["data"]["init_args"] |= {"split": "whole", "skip_unreadable": True}
     recipe.write_text(yaml.safe_dump(content))
-    with pytest.warns(UserWarning, match="do not decode"):
+    with pytest.warns(UserWarning, match="cannot be decoded"):
         evaluate.main(["--data", str(recipe), "--backbone", str(weights), "--out", str(out)])
     assert "<script>[bold]'" in capsys.readouterr().out
     page = (out / "report.html").read_text()

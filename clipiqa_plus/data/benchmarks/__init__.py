@@ -34,7 +34,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
         AVA,
     )
 }
-"""Every benchmark by its short name, in the order in which they are listed."""
+"""Every benchmark by its short name, in display order."""
 
 __all__ = [
     "AGIQA1K",

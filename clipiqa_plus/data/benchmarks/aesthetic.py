@@ -16,9 +16,9 @@ _COLUMNS = ["index", "id", *_COUNTS, "tag_1", "tag_2", "challenge"]
 class AVA(Benchmark):
     """AVA (Murray et al., CVPR 2012): 255,530 photographs, ten rating counts each.
 
-    The MOS is the mean rating on 1-10. Official test is ``generic_test.jpgl``; everything else
-    in ``AVA.txt`` trains. A few dozen pictures of the label file exist nowhere: up to 100 are
-    left out and listed.
+    The MOS is the mean rating on 1-10. The official test part is ``generic_test.jpgl``; the rest of
+    ``AVA.txt`` is the training part. A few dozen pictures in the label file are no longer
+    available: up to 100 are excluded and listed.
     """
 
     name = "ava"
@@ -43,7 +43,7 @@ class AVA(Benchmark):
     )
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read the rating counts, and the official test list if the official split is asked."""
+        """Read the rating counts, and the official test list for the official split."""
         path = self.label_file()
         table = read_csv(path, _COLUMNS, self.obtain, header=None, sep=r"\s+")
         for column in _COLUMNS:

@@ -1,4 +1,4 @@
-"""Photographs as cameras made them: CLIVE, SPAQ, BID, CID2013, UHD-IQA, PIQ23."""
+"""Photographs with authentic distortions: CLIVE, SPAQ, BID, CID2013, UHD-IQA, PIQ23."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PARTS = {"training": "train", "validation": "val", "Train": "train", "Test": "t
 class CLIVE(Benchmark):
     """LIVE In-the-Wild Challenge (Ghadiyaram & Bovik, TIP 2016): 1,162 phone photographs.
 
-    The label files also hold the 7 training pictures ``t1`` to ``t7``, which everybody saw
-    before rating; they are left out.
+    The label files also list the 7 training pictures ``t1`` to ``t7``, which every rater saw before
+    the session; they are excluded.
     """
 
     name = "clive"
@@ -42,7 +42,7 @@ class CLIVE(Benchmark):
     )
 
     def read_annotations(self) -> pd.DataFrame:
-        """Pair names and scores by their place in the MATLAB files, never by sorting."""
+        """Pair names and scores by their position in the MATLAB files, never by sorting."""
         values = {}
         for variable in ("AllImages_release", "AllMOS_release", "AllStdDev_release"):
             path = self.label_file(f"Data/{variable}.mat")
@@ -138,8 +138,8 @@ class BID(Benchmark):
 class CID2013(Benchmark):
     """CID2013 (Virtanen et al., TIP 2015): 474 consumer photographs in six image sets.
 
-    The MOS is the realigned one, which compares over the sets and goes below zero; the column
-    ``set_mos`` holds the set's own. The content is the image set.
+    The MOS is the realigned one, which is comparable across sets and can be negative; the column
+    ``set_mos`` holds the MOS within the set. The content is the image set.
     """
 
     name = "cid2013"
@@ -181,8 +181,8 @@ class CID2013(Benchmark):
 class UHDIQA(Benchmark):
     """UHD-IQA (Hosu et al., ECCV workshops 2024): 6,073 photographs 3840 pixels wide.
 
-    The challenge package, which holds the training part alone, is read too. Scores of the
-    validation and test parts reach below those of the training part.
+    The challenge package, which holds only the training part, is supported too. The validation and
+    test parts contain lower scores than the training part.
     """
 
     name = "uhd_iqa"
@@ -213,7 +213,7 @@ class UHDIQA(Benchmark):
         return (4_269,) if "training" in self.label_file().name else (6_073,)
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read names, scores and sets; widths in the file are the originals', not the files'."""
+        """Read names, scores and sets; widths in the file are those of the original pictures."""
         columns = ["image_name", "quality_mos", "set"]
         table = read_csv(self.label_file(), columns, self.obtain)[columns]
         table["set"] = table["set"].replace(_PARTS)
@@ -223,8 +223,8 @@ class UHDIQA(Benchmark):
 class PIQ23(Benchmark):
     """PIQ23 (Chahine et al., CVPR 2023): 5,116 portraits in 50 scenes, compared in pairs.
 
-    Scores are just-objectionable differences within a scene (the content); they do not compare
-    over scenes, so correlations are computed per scene and the median is reported.
+    Scores are just-objectionable differences within a scene (the content). They are not comparable
+    across scenes, so correlations are computed per scene and the median is reported.
 
     Args:
         root: Folder with ``Overall/``, ``Details/``, ``Exposure/``, the score tables and
@@ -280,12 +280,12 @@ class PIQ23(Benchmark):
         )
         if self.split_kind == "official":
             key = "IMAGE" if self.official == "device" else "SCENE"
-            place = self.label_file(f"Test split/{self.official.capitalize()} Split.csv")
-            parts = read_csv(place, [key, "SPLIT"], self.obtain).set_index(key)["SPLIT"]
+            split_path = self.label_file(f"Test split/{self.official.capitalize()} Split.csv")
+            parts = read_csv(split_path, [key, "SPLIT"], self.obtain).set_index(key)["SPLIT"]
             unknown = table[~table[key].isin(parts.index)]
             if len(unknown):
                 raise ValueError(
-                    f"{place}: no part for {unknown[key].iloc[0]!r} of {path.name} "
+                    f"{split_path}: no part for {unknown[key].iloc[0]!r} of {path.name} "
                     f"({len(unknown)} such rows). {self.obtain}"
                 )
             out["split"] = table[key].map(parts).replace(_PARTS)

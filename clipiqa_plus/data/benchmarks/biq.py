@@ -1,4 +1,4 @@
-"""BIQ2021: 12,000 photographs whose pictures and opinion scores lie in one public repository."""
+"""BIQ2021: 12,000 photographs, published with their opinion scores in one public repository."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class BIQ2021(Benchmark):
     """BIQ2021 (Ahmed & Asif, JEI 2022): 12,000 photographs of 512x512, 30 raters each.
 
     The official split has a training and a test part. A tenth of the training part, drawn with a
-    fixed seed, becomes the validation part; the other 9,000 pictures train.
+    fixed seed, becomes the validation part; 9,000 pictures remain for training.
 
-    The standard deviations are not read: they stand only in an older workbook that names its
-    pictures otherwise.
+    The standard deviations are not read: they exist only in an older workbook with different
+    picture names.
     """
 
     name = "biq2021"
@@ -49,15 +49,15 @@ class BIQ2021(Benchmark):
     obtain = "Get it with: clipiqa data get biq2021"
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read the two label files; a file name may differ from its row by case."""
+        """Read the two label files; a file name may differ from its row in case."""
         tables = []
         for part, name in _LABELS.items():
-            # The header of the training file has two empty columns behind the scores.
+            # The header of the training file has two empty columns after the scores.
             table = read_csv(self.label_file(name), ["Image Name", "MOS"], self.obtain)
             tables.append(table[["Image Name", "MOS"]].assign(split=part))
         table = pd.concat(tables, ignore_index=True).set_axis(["image", "mos", "split"], axis=1)
         train = table.index[table["split"] == "train"]
-        ids = table["image"][train].drop_duplicates()  # a repeated row is an error of its own
+        ids = table["image"][train].drop_duplicates()  # repeated rows are reported later
         share = _VALIDATION_SHARE
         drawn = random_split(ids, (1 - share, share, 0), seed=_VALIDATION_SEED)
         table.loc[ids.index[drawn.val], "split"] = "val"

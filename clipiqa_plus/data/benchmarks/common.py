@@ -1,4 +1,4 @@
-"""What all published benchmarks share: their facts, and how their files are found."""
+"""Base class of the published benchmarks: their facts, and the search for their files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from clipiqa_plus.data.files import Files
 
 @dataclass(frozen=True)
 class LabelDownload:
-    """A label file whose licence lets everyone fetch it.
+    """A label file whose licence lets anyone download it.
 
     Attributes:
-        name: Where it goes, below the root.
-        url: Its address, of one fixed version.
-        sha256: Hash of its content.
+        name: Target path, relative to the root.
+        url: Address of one fixed version.
+        sha256: SHA-256 of the file in hex.
         size: Bytes.
     """
 
@@ -39,44 +39,45 @@ class LabelDownload:
 class Benchmark(IQADataModule):
     """A published benchmark.
 
-    The sample id of a picture is its name in the label file, whatever folder or case it has on
-    disk: so a split drawn on one machine is the split on every other.
+    The sample id of a picture is its name in the label file, regardless of its folder or case on
+    disk, so a split is the same on every machine.
 
     Args:
-        root: Folder of the unpacked data set, or the folder that holds it under the archive's
-            name.
-        max_missing: How many pictures may be missing; those are left out of every part and
-            listed in :attr:`left_out`. More are an error. None takes the benchmark's number.
+        root: Folder of the unpacked data set, or its parent folder if the data set keeps the
+            archive's name.
+        max_missing: Number of pictures that may be missing. They are excluded from every part and
+            listed in :attr:`left_out`; more are an error. None uses the benchmark's own number.
         **options: The arguments of :class:`~clipiqa_plus.data.base.IQADataModule`.
     """
 
     labels: ClassVar[tuple[str, ...]] = ()
-    """Names of the main label file, below the data set's folder; the first that exists."""
+    """Possible names of the main label file, relative to the data set's folder; the first match
+    is used."""
     folders: ClassVar[tuple[str, ...]] = ("",)
-    """Folders with the pictures, sought in this order; ``*`` is every folder beside the labels."""
+    """Picture folders, searched in this order; ``*`` is every folder beside the labels."""
     nested: ClassVar[tuple[str, ...]] = ()
     """Folders below ``root`` in which archives and repackagings nest the data set."""
     official_sizes: ClassVar[tuple[int, int, int] | None] = None
     """Sizes of the official train, val and test parts."""
     missing_allowed: ClassVar[int] = 0
-    """Pictures that are absent from the archive itself."""
+    """Number of pictures that are missing from the archive itself."""
     editions: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Label files in circulation that do not fit, each with the reason."""
+    """Unsuitable label files in circulation, each with the reason."""
     obtain: ClassVar[str] = ""
-    """How to get the data set, one sentence."""
+    """How to get the data set, in one sentence."""
     downloads: ClassVar[tuple[LabelDownload, ...]] = ()
-    """Label files that :meth:`prepare_data` fetches when they are absent."""
+    """Label files that :meth:`prepare_data` downloads if absent."""
     fetch_from: ClassVar[tuple[Source, ...]] = ()
-    """Public addresses of the whole data set, for ``clipiqa data get``; none where a form or a
-    licence stands before it."""
+    """Public addresses of the complete data set, for ``clipiqa data get``; empty if access needs a
+    form or a licence."""
     protocol: ClassVar[str] = ""
-    """The literature's protocol, a few words."""
+    """The protocol used in the literature, in a few words."""
     usual_resize: ClassVar[int | tuple[int, int] | None] = None
-    """Size at which CLIP-IQA(+) numbers are reported; None is the native one."""
+    """Size for which CLIP-IQA(+) numbers are reported; None is the native size."""
     extras: ClassVar[str] = ""
-    """Pattern of pictures in the folders that are rightly unrated, such as references."""
+    """Pattern of pictures in the folders that have no rating by design, such as references."""
     within_content: ClassVar[bool] = False
-    """Whether scores compare only within one content."""
+    """Whether scores are comparable only within one content."""
     overlaps: ClassVar[tuple[str, ...]] = ()
     """Benchmarks that share pictures with this one's training part."""
 
@@ -90,28 +91,28 @@ class Benchmark(IQADataModule):
 
     @property
     def main_labels(self) -> tuple[str, ...]:
-        """Possible names of the main label file; :attr:`labels` unless an argument chooses."""
+        """Possible names of the main label file; :attr:`labels` unless an argument selects one."""
         return self.labels
 
     @property
     def expected_rows(self) -> tuple[int, ...]:
-        """Numbers of rated pictures that a complete label file may have; empty for any."""
+        """Possible numbers of rated pictures in a complete label file; empty for any."""
         return () if self.count is None else (self.count,)
 
     @cached_property
     def home(self) -> Path:
-        """The folder that holds the label file: ``root`` or one of the nestings below it.
+        """The folder that holds the label file: ``root`` or one of the :attr:`nested` folders.
 
         Raises:
-            FileNotFoundError: If no label file is there, with what was found and how to get it.
+            FileNotFoundError: If there is no label file; lists the files present and how to get it.
         """
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.title}: no folder {self.root}. {self.obtain}")
         files = Files(self.root)
-        for nest in ("", *self.nested):
-            prefix = nest + "/" if nest else ""
+        for folder in ("", *self.nested):
+            prefix = folder + "/" if folder else ""
             if any(files.find(prefix + label) for label in self.main_labels):
-                return self.root / (files.folder(nest) or "")
+                return self.root / (files.folder(folder) or "")
         present = files.folders() + files.files("")
         raise FileNotFoundError(
             f"{self.title}: no {' or '.join(self.main_labels)} in {self.root}, which holds "
@@ -127,7 +128,7 @@ class Benchmark(IQADataModule):
         """Return the path of a label file.
 
         Args:
-            *names: Its possible names below :attr:`home`; none takes :attr:`main_labels`.
+            *names: Its possible names below :attr:`home`; by default :attr:`main_labels`.
 
         Raises:
             FileNotFoundError: If none exists.
@@ -143,7 +144,7 @@ class Benchmark(IQADataModule):
 
     @property
     def label(self) -> str:
-        """What errors call this data set: its name and its label file."""
+        """Name of this data set in error messages: its title and its label file."""
         return f"{self.title} ({self.label_file()})" if "home" in self.__dict__ else super().label
 
     @property
@@ -161,32 +162,32 @@ class Benchmark(IQADataModule):
 
     @property
     def picture_folders(self) -> tuple[str, ...]:
-        """Folders below :attr:`home` in which pictures are sought."""
+        """Folders below :attr:`home` that are searched for pictures."""
         beside = tuple(self.files.folders()) if "*" in self.folders else ()
         named = [folder for folder in self.folders if folder != "*"]
         return tuple(dict.fromkeys([*named, *beside]))
 
     @cached_property
     def paths(self) -> NDArray[np.object_]:
-        """File of each row below :attr:`home`, object [N]; None where it is missing."""
+        """Path of each row's file relative to :attr:`home`, object [N]; None if missing."""
         return self.files.resolve(self.annotations["image"].tolist(), self.picture_folders)
 
     def prepare_data(self) -> None:
-        """Fetch absent label files where their licence allows it."""
+        """Download missing label files whose licence allows it."""
         files = Files(self.root)
-        nests = [nest for nest in self.nested if files.folder(nest)]
-        places = ["", *(nest + "/" for nest in nests)]
-        if any(files.find(place + label) for place in places for label in self.main_labels):
+        nested = [folder for folder in self.nested if files.folder(folder)]
+        prefixes = ["", *(folder + "/" for folder in nested)]
+        if any(files.find(prefix + label) for prefix in prefixes for label in self.main_labels):
             return
         for file in self.downloads:
-            destination = self.root / (files.folder(nests[0]) or "" if nests else "") / file.name
+            destination = self.root / (files.folder(nested[0]) or "" if nested else "") / file.name
             download([file.url], file.sha256, destination, size=file.size, remedy=self.obtain)
 
     def check_pictures(self) -> None:
-        """Find every picture; leave out as many as may be missing.
+        """Locate every picture, and exclude up to ``max_missing`` that do not exist.
 
         Raises:
-            FileNotFoundError: If more are missing, naming the first, the folders and the remedy.
+            FileNotFoundError: If more are missing; names the first, the folders and the remedy.
         """
         table = self.annotations
         missing = np.flatnonzero(self.paths == None)  # noqa: E711  element by element
@@ -195,17 +196,17 @@ class Benchmark(IQADataModule):
             return
         what = f"{len(missing):,} of {len(table):,} pictures are missing ({_shown(self.left_out)})"
         if len(missing) > self.max_missing:
-            sought = ", ".join(
+            searched = ", ".join(
                 f"{folder or '.'} ({len(self.files.files(folder)):,} files)"
                 if self.files.folder(folder) is not None
                 else f"{folder} (no such folder)"
                 for folder in self.picture_folders
             )
             raise FileNotFoundError(
-                f"{self.title}: {what}; sought below {self.home} in {sought}; folders there: "
+                f"{self.title}: {what}; searched below {self.home} in {searched}; folders there: "
                 f"{_shown(self.files.folders())}. Unpack the archive completely. {self.obtain}"
             )
-        rank_zero_warn(f"{self.title}: {what} and left out of every part")
+        rank_zero_warn(f"{self.title}: {what} and excluded from every part")
 
     def rows(self, part: str) -> Rows:
         """Return the row numbers of a part, without those whose picture is missing."""
@@ -213,10 +214,10 @@ class Benchmark(IQADataModule):
         return rows[self.paths[rows] != None]  # noqa: E711  element by element
 
     def skipped(self, part: str) -> dict[str, str]:
-        """Return the pictures that belong to a part and are left out of it: missing or unreadable.
+        """Return the pictures that are excluded from a part because they are missing or unreadable.
 
         Returns:
-            The reason by sample id.
+            The reason for each sample id.
         """
         names = self.annotations["image"].iloc[np.asarray(getattr(self.split, part), int)]
         missing = set(self.left_out)
@@ -224,7 +225,7 @@ class Benchmark(IQADataModule):
         return absent | super().skipped(part)
 
     def reader(self) -> Reader:
-        """Return what gives the picture of a row."""
+        """Return the reader that decodes the picture of a row."""
         return FileReader(self.home, self.paths)
 
     def _check_complete(self, table: pd.DataFrame) -> None:
@@ -239,7 +240,7 @@ class Benchmark(IQADataModule):
             sizes = tuple(int((table["split"] == part).sum()) for part in PARTS)
             if sizes != self.official_sizes:
                 raise ValueError(
-                    f"{self.label}: train, val and test of {sizes}; the official ones have "
+                    f"{self.label}: train, val and test have sizes {sizes}; the official sizes are "
                     f"{self.official_sizes}. {self.obtain}"
                 )
 

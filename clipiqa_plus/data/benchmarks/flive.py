@@ -15,7 +15,7 @@ _REPOSITORY = (
 
 
 class _FLIVE(Benchmark):
-    """What pictures and patches share."""
+    """Base class of pictures and patches."""
 
     mos_range = (0.0, 100.0)
     default_split = "official"
@@ -36,7 +36,7 @@ class _FLIVE(Benchmark):
         return table[columns].set_axis(["image", "mos"], axis=1)
 
     def official_parts(self, names: pd.Series) -> pd.Series:
-        """Return the official part of each picture, given its file name; empty if in none."""
+        """Return the official part of each picture, given its file name; empty for no part."""
         path = self.label_file("labels640.csv", "database/labels640.csv")
         test = read_csv(path, ["name_image"], self.obtain)["name_image"]
         part = pd.Series("", index=names.index)
@@ -50,9 +50,9 @@ class _FLIVE(Benchmark):
             part = names.map(dict(zip(_file_names(rest["name_image"]), parts, strict=True)))
         else:
             rank_zero_warn(
-                f"{self.title}: no labels=640_padded.csv in {self.home}, which tells training "
-                "from validation: only the official test part is there. To train, add that file "
-                "or choose another split"
+                f"{self.title}: no labels=640_padded.csv in {self.home}, which separates training "
+                "from validation: only the official test part is available. To train, add that "
+                "file or choose another split"
             )
         return part.fillna("").mask(names.isin(set(_file_names(test))), "test")
 
@@ -60,9 +60,9 @@ class _FLIVE(Benchmark):
 class FLIVE(_FLIVE):
     """FLIVE, also LIVE-FB (Ying et al., CVPR 2020): whole pictures.
 
-    Test is the 1,827 pictures of ``labels640.csv``; ``labels=640_padded.csv`` tells training from
-    validation, and without it those pictures are in no part. The three ``EE371R`` pictures are
-    in no part either. Training contains AVA pictures.
+    The test part is the 1,827 pictures of ``labels640.csv``. ``labels=640_padded.csv`` separates
+    training from validation; without it those pictures are in no part, nor are the three
+    ``EE371R`` pictures. The training part contains AVA pictures.
     """
 
     name = "flive"
@@ -97,7 +97,7 @@ class FLIVE(_FLIVE):
 class FLIVEPatches(_FLIVE):
     """FLIVE's patches: three crops of each picture, each with its own score.
 
-    A patch is in the part of its picture, and its content is that picture.
+    A patch belongs to the part of its picture, and its content is that picture.
     """
 
     name = "flive_patches"

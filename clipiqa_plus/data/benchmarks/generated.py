@@ -1,4 +1,4 @@
-"""Pictures that models or renderers made: AGIQA-3K, AGIQA-1K, CGIQA-6K."""
+"""AI-generated and computer-generated pictures: AGIQA-3K, AGIQA-1K, CGIQA-6K."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from clipiqa_plus.data.labels import read_csv, read_sheet
 class AGIQA3K(Benchmark):
     """AGIQA-3K (Li et al., TCSVT 2023): 2,982 pictures of six generators.
 
-    The MOS is the one of quality; the column ``alignment`` (with the prompt) may be a target too.
-    The content is the prompt, which several generators share: split by ``content`` to keep
-    prompts apart.
+    The MOS is the quality MOS; the column ``alignment`` (with the prompt) can also be a target.
+    The content is the prompt, which several generators share: with a ``content`` split no prompt
+    is in two parts.
     """
 
     name = "agiqa3k"
@@ -52,8 +52,8 @@ class AGIQA3K(Benchmark):
 class AGIQA1K(Benchmark):
     """AGIQA-1K (Zhang et al., 2023): 1,080 pictures of two generators.
 
-    The official workbook names ``dreamStudio_8_9_1_1.jpg`` twice, with MOS 0.441 and 2.084, and
-    lacks ``dreamStudio_8_5_0_0.jpg``. The second row is kept: it is the one near the 2.045 of
+    The official workbook lists ``dreamStudio_8_9_1_1.jpg`` twice, with MOS 0.441 and 2.084, and
+    lacks ``dreamStudio_8_5_0_0.jpg``. The second row is kept because it is close to the 2.045 in
     the authors' other table. That leaves 1,079 pictures.
     """
 
@@ -85,7 +85,7 @@ class AGIQA1K(Benchmark):
     )
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read names, prompts and scores, without the known double row."""
+        """Read names, prompts and scores, without the known duplicate row."""
         columns = ["Image", "MOS", "Prompt"]
         table = read_sheet(self.label_file(), 0, columns, self.obtain)[columns]
         table = table.set_axis(["image", "mos", "content"], axis=1)
@@ -93,8 +93,8 @@ class AGIQA1K(Benchmark):
         superseded = double & table["image"].duplicated(keep="last")
         if superseded.any():
             rank_zero_warn(
-                f"{self.title}: the label file names dreamStudio_8_9_1_1.jpg twice; its row with "
-                f"MOS {table.loc[superseded, 'mos'].iloc[0]:.3f} is left out"
+                f"{self.title}: the label file lists dreamStudio_8_9_1_1.jpg twice; its row with "
+                f"MOS {table.loc[superseded, 'mos'].iloc[0]:.3f} is dropped"
             )
         return table[~superseded]
 
@@ -120,7 +120,7 @@ class CGIQA6K(Benchmark):
 
     @property
     def expected_rows(self) -> tuple[int, ...]:
-        """6,000; third parties' lists lack six, and whether the official one does is unverified."""
+        """6,000, or 5,994: third-party lists lack six, and the official one is unverified."""
         return (6_000, 5_994)
 
     def read_annotations(self) -> pd.DataFrame:

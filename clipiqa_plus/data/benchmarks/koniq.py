@@ -15,11 +15,11 @@ _PARTS = {"training": "train", "validation": "val", "test": "test"}
 
 
 class _KonIQ(Benchmark):
-    """What the two label sets of the same photographs share.
+    """Base class of the two label sets of the same photographs.
 
     Args:
         root: Folder with ``koniq10k_distributions_sets.csv`` and ``1024x768/`` or ``512x384/``.
-        resolution: Which of the two distributed sizes to read.
+        resolution: One of the two distributed sizes.
         **options: The arguments of :class:`Benchmark`.
     """
 
@@ -45,14 +45,14 @@ class _KonIQ(Benchmark):
         return (self.resolution,)
 
     def read_quality(self) -> pd.DataFrame:
-        """Read names, MOS and set of the authors' split file."""
+        """Read names, MOS and parts from the authors' split file."""
         path = self.label_file(*KonIQ10k.labels)
         table = read_csv(path, ["image_name", "MOS", "set"], KonIQ10k.obtain)
         highest = pd.to_numeric(table["MOS"], errors="coerce").max()
         if highest <= 5:
             raise ValueError(
-                f"{path}: MOS reaches only {highest:g}: these are the 1-5 scores of the "
-                f"website's table, not the 0-100 scores of the split file. {KonIQ10k.obtain}"
+                f"{path}: MOS reaches only {highest:g}: these are the 1-5 scores of the table on "
+                f"the website, not the 0-100 scores of the split file. {KonIQ10k.obtain}"
             )
         return pd.DataFrame(
             {
@@ -66,7 +66,7 @@ class _KonIQ(Benchmark):
 class KonIQ10k(_KonIQ):
     """KonIQ-10k (Hosu et al., TIP 2020): MOS z-scaled to 0-100, official split 7058/1000/2015.
 
-    The size matters: CLIP-IQA+ trains and reports at 1024x768, and the same weights lose 0.09
+    The size matters: CLIP-IQA+ is trained and reported at 1024x768, and the same weights lose 0.09
     SRCC at 512x384.
     """
 
@@ -101,15 +101,15 @@ class KonIQ10k(_KonIQ):
     )
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read names, MOS and set of the authors' split file."""
+        """Read names, MOS and parts from the authors' split file."""
         return self.read_quality()
 
 
 class KonIQPlusPlus(_KonIQ):
     """KonIQ++ (Su et al., BMVC 2021): KonIQ-10k with the share of raters who saw each defect.
 
-    Quality and split are KonIQ-10k's. The columns ``artifacts``, ``blur``, ``contrast`` and
-    ``colors`` are shares in 0-1, higher is worse: annotations to look at, not targets.
+    MOS and split are those of KonIQ-10k. The columns ``artifacts``, ``blur``, ``contrast`` and
+    ``colors`` are shares in 0-1, higher is worse: annotations for inspection, not targets.
     """
 
     name = "koniqpp"
@@ -138,8 +138,8 @@ class KonIQPlusPlus(_KonIQ):
         foreign = sorted(set(table["filename"]) ^ set(quality["image"]))
         if foreign:
             raise ValueError(
-                f"{path}: {len(foreign)} pictures are in only one of it and KonIQ-10k's table "
-                f"({', '.join(foreign[:5])}). {self.obtain}"
+                f"{path}: {len(foreign)} pictures are either only in this file or only in "
+                f"KonIQ-10k's table ({', '.join(foreign[:5])}). {self.obtain}"
             )
         table = table[["filename", *defects]].rename(columns={"filename": "image"})
         return quality.merge(table, on="image")

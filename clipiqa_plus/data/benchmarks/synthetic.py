@@ -1,4 +1,4 @@
-"""Pictures distorted on purpose, split by reference: KADID-10k, TID2013, CSIQ, LIVE, PIPAL."""
+"""Synthetic distortions, split by reference: KADID-10k, TID2013, CSIQ, LIVE, PIPAL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clipiqa_plus.data.labels import name_parts, read_csv, read_mat, read_sheet,
 class KADID10k(Benchmark):
     """KADID-10k (Lin et al., QoMEX 2019): 81 references, 25 distortions, 5 levels.
 
-    The distributed column ``dmos`` is no DMOS: higher is better, on 1-5.
+    Despite its name, the distributed column ``dmos`` is not a DMOS: higher is better, on 1-5.
     """
 
     name = "kadid10k"
@@ -40,7 +40,7 @@ class KADID10k(Benchmark):
     )
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read names and scores; reference, distortion and level stand in the name."""
+        """Read names and scores; the name contains reference, distortion and level."""
         path = self.label_file()
         table = read_csv(path, ["dist_img", "ref_img", "dmos", "var"], self.obtain)
         pattern = r"(?P<content>I\d\d)_(?P<distortion>\d\d)_(?P<level>\d\d)\.png"
@@ -60,8 +60,8 @@ class KADID10k(Benchmark):
 class TID2013(Benchmark):
     """TID2013 (Ponomarenko et al., 2015): 25 references, 24 distortions, 5 levels.
 
-    One reference is called ``I01`` in some names and ``i01`` in others, and ``.BMP`` in the
-    label file may be ``.bmp`` on disk: names are found, and contents compared, regardless of case.
+    One reference is called ``I01`` in some names and ``i01`` in others, and ``.BMP`` in the label
+    file may be ``.bmp`` on disk: files and contents are matched regardless of case.
     """
 
     name = "tid2013"
@@ -120,7 +120,7 @@ _CSIQ_NAMES = {
     "jpeg": ("jpeg", "JPEG"),
     "jpeg 2000": ("jpeg2000", "jpeg2000"),
 }
-"""What the workbook calls a distortion, its folder, and its token in file names."""
+"""Name of each distortion in the workbook, its folder, and its token in file names."""
 
 
 class CSIQ(Benchmark):
@@ -142,7 +142,7 @@ class CSIQ(Benchmark):
     folders = ("dst_imgs", "dst_imgs_all")
     nested = ("csiq",)
     editions = (
-        ("csiq_label.txt", "is a community's list, no part of the distribution"),
+        ("csiq_label.txt", "is a community list, not part of the distribution"),
         ("csiq.beta.txt", "is the workbook's text export with rounded scores"),
     )
     fetch_from = (
@@ -151,7 +151,7 @@ class CSIQ(Benchmark):
     )
     obtain = (
         "Get dst_imgs.zip and csiq.DMOS.xlsx from https://s2.smu.edu/~eclarson/csiq.html; "
-        "dst_imgs/ and the workbook stand side by side"
+        "put dst_imgs/ and the workbook side by side"
     )
 
     def read_annotations(self) -> pd.DataFrame:
@@ -188,13 +188,13 @@ class LIVE(Benchmark):
     """LIVE release 2 (Sheikh et al., TIP 2006): 29 references, 779 distorted pictures.
 
     Scores are DMOS: lower is better. Rows that the authors mark as copies of a reference
-    (``orgs == 1``, 203 of 982) are left out: their DMOS is 0 by definition and inflates SRCC.
+    (``orgs == 1``, 203 of 982) are excluded: their DMOS is 0 by definition and inflates SRCC.
 
     Args:
         root: Folder with ``jp2k/``, ``jpeg/``, ``wn/``, ``gblur/``, ``fastfading/`` and the
             MATLAB files.
         scores: ``realigned`` (recommended by the authors, ``dmos_realigned.mat``) or
-            ``original`` (``dmos.mat``). The two are not interchangeable: name the one used.
+            ``original`` (``dmos.mat``). The two are not interchangeable: report which one was used.
         **options: The arguments of :class:`Benchmark`.
     """
 
@@ -270,8 +270,8 @@ class PIPAL(Benchmark):
         root: Folder with ``Train_Label/`` and the pictures in ``Distortion_1/`` to
             ``Distortion_4/`` (or merged in ``Dist_Imgs/``).
         subset: ``train`` (23,200 pictures of 200 references), ``val`` (the 1,000 NTIRE validation
-            pictures of 25 other references), or ``both``, whose official split trains on the
-            first and validates on the second. Labels of the test pictures are not public.
+            pictures of 25 other references), or ``both``, whose official split uses the first for
+            training and the second for validation. Labels of the test pictures are not public.
         **options: The arguments of :class:`Benchmark`.
     """
 

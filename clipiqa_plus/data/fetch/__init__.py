@@ -1,6 +1,6 @@
-"""Data sets and weights over the network: addresses in, verified files out.
+"""Downloads of data sets and weights: addresses in, verified files out.
 
-A file carries its final name, and a data set its final folder, only once it is whole.
+A file gets its final name, and a data set its final folder, only once it is complete.
 """
 
 from clipiqa_plus.data.fetch.sources import Archive, GitRepository, Source

@@ -1,4 +1,4 @@
-"""Archives unpacked: nothing lands outside the folder, and what is damaged is an error."""
+"""Unpack archives: nothing is written outside the folder, and a damaged archive is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 _BSDTAR = ("bsdtar", "-xf", "{path}", "-C", "{folder}")
-# Programs that unpack what Python's library does not; the first that is installed is taken.
+# Programs for archives that Python's library cannot unpack; the first one installed is used.
 _PROGRAMS = {
     ".7z": (("7z", "x", "-y", "-o{folder}", "{path}"), _BSDTAR),
     ".rar": (("unrar", "x", "-o+", "{path}", "{folder}/"), _BSDTAR),
@@ -20,12 +20,12 @@ _PROGRAMS = {
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is of a kind that :func:`unpack` takes, by its name."""
+    """Whether :func:`unpack` supports a file, judged by its name."""
     return path.suffix in (".zip", *_PROGRAMS) or _is_tar(path)
 
 
 def unpacked_size(path: Path) -> int:
-    """Return the bytes that a zip needs on disk when unpacked; of other archives, their own.
+    """Return the unpacked size of a zip in bytes; for other archives, their own size.
 
     Raises:
         ValueError: If the archive is damaged.
@@ -44,11 +44,11 @@ def unpack(path: Path, folder: Path) -> None:
 
     Args:
         path: The archive.
-        folder: Where its files go; made where it is absent. Files of the same name are replaced.
+        folder: Target folder, created if absent. Files of the same name are replaced.
 
     Raises:
-        ValueError: If the archive is damaged or holds a name that leads out of the folder.
-        FileNotFoundError: If no program for this kind is installed.
+        ValueError: If the archive is damaged or contains a path outside the folder.
+        FileNotFoundError: If no program for this kind of archive is installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".zip":
@@ -56,7 +56,7 @@ def unpack(path: Path, folder: Path) -> None:
     elif _is_tar(path):
         try:
             with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")  # refuses names that lead out
+                archive.extractall(folder, filter="data")  # refuses paths outside the folder
         except (tarfile.TarError, EOFError) as error:
             raise ValueError(f"{path}: damaged archive ({error})") from error
     else:
@@ -71,7 +71,7 @@ def _unpack_zip(path: Path, folder: Path) -> None:
             for member in members:
                 target = (inside / member.filename).resolve()
                 if not target.is_relative_to(inside):
-                    raise ValueError(f"{path}: {member.filename!r} leads out of the folder")
+                    raise ValueError(f"{path}: {member.filename!r} is outside the folder")
             shown = track(members, f"unpacking {path.name}", console=Console(stderr=True))
             for member in shown:
                 archive.extract(member, inside)  # compares each member's CRC
@@ -86,7 +86,7 @@ def _unpack_by_program(path: Path, folder: Path) -> None:
             break
     else:
         names = " or ".join(program[0] for program in programs)
-        raise FileNotFoundError(f"{path.name} needs {names} to be unpacked; install one of them")
+        raise FileNotFoundError(f"unpacking {path.name} needs {names}; install one of them")
     command = [part.format(path=path, folder=folder) for part in program]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:

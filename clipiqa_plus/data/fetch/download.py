@@ -1,4 +1,4 @@
-"""Fetch one file from an ordered list of mirrors: resumed, locked, checked by its hash, atomic."""
+"""Download one file from a list of mirrors: resumable, locked, verified by hash, atomic."""
 
 import hashlib
 import os
@@ -21,12 +21,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
+TIMEOUT = 30.0  # seconds without data before giving up on a mirror
 _CHUNK = 1 << 18  # bytes
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content as 64 lower-case hex digits."""
+    """Return the SHA-256 of a file as 64 lower-case hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -40,28 +40,28 @@ def download(
     size: int | None = None,
     remedy: str = "",
 ) -> Path:
-    """Make sure that `destination` holds the file with this hash, fetching it where needed.
+    """Make sure that `destination` holds the file with this hash, downloading it if needed.
 
-    Bytes gather in `<destination>.part`, which a later call resumes, and move to `destination`
-    only once their hash is right: what carries the final name is always whole. A lock file
-    beside it lets one process download while the others wait for its result.
+    Data is written to `<destination>.part`, which a later call resumes, and is renamed to
+    `destination` only after its hash has been verified: a file with the final name is always
+    complete. A lock file beside it lets one process download while the others wait.
 
     Args:
         urls: Addresses of the same file, tried in this order.
-        sha256: The SHA-256 of the file in hex; None where none is published: then ``md5`` and
-            ``size`` decide, and a file without either is whole when the server has sent all of it.
-        destination: Where the file goes; its folder is made where it is absent.
-        md5: The MD5 of the file in hex, where only that is published.
-        size: Bytes of the file, where known.
-        remedy: A sentence added to the error: what else the user can do.
+        sha256: SHA-256 of the file in hex. None if not published: then ``md5`` and ``size``
+            decide, and without either the file is complete when the server has sent all of it.
+        destination: The file to write; its folder is created if absent.
+        md5: MD5 of the file in hex, if only that is published.
+        size: Bytes of the file, if known.
+        remedy: A sentence appended to the error: what else the user can do.
 
     Returns:
         `destination`.
 
     Raises:
-        FileNotFoundError: No mirror served the file; the message gives each failure and how
-            to fetch it by hand.
-        PermissionError: The folder of `destination` cannot be made or written.
+        FileNotFoundError: If no mirror served the file; lists each failure and explains how to
+            download it by hand.
+        PermissionError: If the folder of `destination` cannot be created or written.
     """
     part = destination.with_name(destination.name + ".part")
     flaw = partial(_flaw, sha256=sha256, md5=md5, size=size)
@@ -83,7 +83,7 @@ def download(
     checked = f", check that its {published}\n" if published else " "
     message = (
         f"{destination.name}{length} could not be downloaded:\n{tried}\n"
-        f"Fetch it by hand from one of these addresses{checked}"
+        f"Download it by hand from one of these addresses{checked}"
         f"and save it as\n  {destination.resolve()}\n{remedy}"
     )
     raise FileNotFoundError(message.rstrip()) from (failures[-1][1] if failures else None)
@@ -91,7 +91,7 @@ def download(
 
 @contextmanager
 def _exclusive(destination: Path, remedy: str) -> Iterator[None]:
-    """Hold the lock of `destination` between processes."""
+    """Hold the inter-process lock of `destination`."""
     lock = FileLock(f"{destination}.lock")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _exclusive(destination: Path, remedy: str) -> Iterator[None]:
 
 
 def _flaw(path: Path, sha256: str | None, md5: str | None, size: int | None) -> str | None:
-    """Return why a file is not the published one; None if nothing speaks against it."""
+    """Return why a file differs from the published one; None if no difference is known."""
     if sha256 is not None:
         actual = sha256_of(path)
         return None if actual == sha256 else f"its SHA-256 is {actual}"
@@ -120,14 +120,14 @@ def _flaw(path: Path, sha256: str | None, md5: str | None, size: int | None) -> 
 
 
 def _fetch(url: str, part: Path, flaw: Callable[[Path], str | None]) -> None:
-    """Fill `part` from one mirror until it has no flaw; a broken connection is resumed."""
-    inherited = part.exists()  # bytes of an earlier run, perhaps from another mirror
+    """Download `part` from one mirror until it has no flaw; resume broken connections."""
+    inherited = part.exists()  # data of an earlier run, perhaps from another mirror
     while True:
         before = _size(part)
         try:
             _transfer(url, part)
         except (ConnectionError, TimeoutError, HTTPException):
-            if _size(part) <= before:  # not one byte further: no use in asking again
+            if _size(part) <= before:  # no progress: do not retry
                 raise
             continue
         reason = flaw(part)
@@ -135,19 +135,19 @@ def _fetch(url: str, part: Path, flaw: Callable[[Path], str | None]) -> None:
             return
         part.unlink()
         if not inherited:
-            raise ValueError(f"it sent another file: {reason}")
-        inherited = False  # the inherited bytes may be the wrong ones: once more, from the start
+            raise ValueError(f"it sent a different file: {reason}")
+        inherited = False  # the inherited data may be wrong: retry once from the start
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Append to `part` what the mirror sends; start over if it ignores the Range header."""
+    """Append the mirror's data to `part`; start over if it ignores the Range header."""
     offset = _size(part)
     headers = {"User-Agent": "clipiqa-plus"} | ({"Range": f"bytes={offset}-"} if offset else {})
     try:
         response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
-        if offset and error.code == 416:  # nothing lies beyond `offset`: the hash decides
+        if offset and error.code == 416:  # no data beyond `offset`: the hash decides
             return
         raise
     with response, _progress() as progress:
@@ -163,7 +163,7 @@ def _transfer(url: str, part: Path) -> None:
                 file.write(chunk)
                 offset += len(chunk)
                 progress.update(task, completed=offset)
-    if total is not None and offset < total:  # http.client ends a cut body without an error
+    if total is not None and offset < total:  # http.client ends a truncated body without an error
         raise ConnectionError(f"the connection broke after {offset:,} of {total:,} bytes")
 
 

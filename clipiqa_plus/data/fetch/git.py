@@ -1,4 +1,4 @@
-"""One commit of a git repository, its files fetched in batches so that a stop loses one batch."""
+"""Fetch one commit of a git repository in batches, so that an interruption loses only one."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from rich.progress import Progress
 
 from clipiqa_plus.data.fetch.sources import GitRepository
 
-BATCH = 200  # files that git asks the server for at once
+BATCH = 200  # files that git requests at once
 
 
 def fetch_commit(source: GitRepository, folder: Path) -> None:
-    """Fill a folder with the files of a commit.
+    """Download the files of a commit to a folder.
 
-    A call after a stop goes on where the last one ended. git itself checks every file against
-    the commit's hash. The repository's own data (``.git``) are removed at the end.
+    An interrupted call is resumed by the next one. git itself verifies every file against the hash
+    of the commit. The repository's own data (``.git``) are removed at the end.
 
     Args:
         source: The commit.
-        folder: Where its files go.
+        folder: Target folder.
 
     Raises:
-        FileNotFoundError: If git is not installed, or the address or the commit is gone.
+        FileNotFoundError: If git is not installed, or the address or the commit does not exist.
     """
     if shutil.which("git") is None:
         raise FileNotFoundError(f"git is not installed; it is needed to fetch {source.url}")
     folder.mkdir(parents=True, exist_ok=True)
     finished = folder / ".git.finished"
-    if finished.is_dir():  # stopped while it tidied up
+    if finished.is_dir():  # an earlier call was interrupted while cleaning up
         shutil.rmtree(finished)
         return
     if not (folder / ".git").is_dir():
         _git(source, folder, "init", "--quiet")
-    for lock in (folder / ".git").rglob("*.lock"):  # of a process that was killed
+    for lock in (folder / ".git").rglob("*.lock"):  # left by a killed process
         lock.unlink()
     if not _knows_commit(source, folder):
-        # The tree without the contents of its files: these come batch by batch.
+        # The tree without the contents of its files, which follow batch by batch.
         _git(source, folder, "config", "remote.origin.url", source.url)
         _git(source, folder, "config", "remote.origin.promisor", "true")
         _git(source, folder, "config", "remote.origin.partialclonefilter", "blob:none")
@@ -70,7 +70,7 @@ def _knows_commit(source: GitRepository, folder: Path) -> bool:
 
 
 def _present(source: GitRepository, folder: Path) -> set[str]:
-    """Files that an earlier batch checked out and nobody changed since."""
+    """Files that an earlier batch checked out and that are unchanged since."""
     indexed = _names(_git(source, folder, "ls-files", "-z"))
     changed = _names(_git(source, folder, "diff", "--name-only", "-z"))
     return set(indexed) - set(changed)
@@ -85,20 +85,20 @@ def _names(listing: str) -> list[str]:
 
 
 def _git(source: GitRepository, folder: Path, *arguments: str) -> str:
-    """Run git in the folder, literally: names hold blanks and brackets."""
+    """Run git in the folder, with literal paths: names contain blanks and brackets."""
     command = ["git", "--literal-pathspecs", *arguments]
     done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FileNotFoundError(
             f"{source.url} (commit {source.commit[:10]}): git {arguments[0]} failed: {reason}. "
-            "What has arrived is kept: run the same command again, or name another address with "
-            "--url"
+            "Files already downloaded are kept: run the same command again, or name another "
+            "address with --url"
         )
     return done.stdout
 
 
 def _environment() -> dict[str, str]:
-    """Git asks nobody for a password, and takes this folder for the repository."""
+    """Environment in which git never prompts for a password and uses only this folder."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

@@ -1,4 +1,4 @@
-"""Where a data set can be fetched from: facts, without the fetching."""
+"""Download sources of data sets: facts only, no downloading."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ class Archive:
 
     Attributes:
         url: Its address.
-        size: Bytes, where published.
-        sha256: SHA-256 of the file in hex, where published.
-        md5: MD5 of the file in hex, where only that is published.
-        folder: Folder of the data set into which it is unpacked or put; ``""`` is the data set's
-            own.
+        size: Bytes, if published.
+        sha256: SHA-256 of the file in hex, if published.
+        md5: MD5 of the file in hex, if only that is published.
+        folder: Target folder within the data set; ``""`` is the root of the data set.
     """
 
     url: str
@@ -32,12 +31,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class GitRepository:
-    """One commit of a public git repository; its hash vouches for every file.
+    """One commit of a public git repository; its hash verifies every file.
 
     Attributes:
         url: Address to clone from.
         commit: SHA-1 of the commit, 40 hex digits.
-        paths: Folders and files to take; empty takes all.
+        paths: Folders and files to download; empty means all.
         size: Bytes of the files on disk.
     """
 

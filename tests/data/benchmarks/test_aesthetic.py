@@ -43,7 +43,7 @@ def test_official_split(root):
     assert [list(data.rows(part)) for part in ("train", "val", "test")] == [[0, 2, 3], [], [1, 4]]
 
 
-def test_trap_missing_pictures_are_left_out_and_told(root):
+def test_trap_missing_pictures_are_left_out_and_reported(root):
     (root / "images" / f"{IDS[1]}.jpg").unlink()
     data = AVA(root)
     with pytest.warns(UserWarning, match=r"1 of 5 pictures are missing \(953958\.jpg\) and left"):

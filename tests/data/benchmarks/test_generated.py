@@ -71,7 +71,7 @@ class TestAGIQA1K:
     def test_trap_double_row_is_dropped_and_told(self, tmp_path, incomplete):
         incomplete(AGIQA1K)
         write_sheets(tmp_path / "AIGC_MOS_Zscore.xlsx", {"Sheet1": [self.HEADER, *self.ROWS]})
-        with pytest.warns(UserWarning, match=r"twice; its row with MOS 0\.441 is left out"):
+        with pytest.warns(UserWarning, match=r"twice; its row with MOS 0\.441 is dropped"):
             table = read(AGIQA1K(tmp_path))
         assert table["mos"].tolist() == [2.793411, 0.608177, 2.084116]
 

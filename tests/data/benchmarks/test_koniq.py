@@ -43,7 +43,7 @@ def test_names_scores_and_official_split(root):
 
 
 def test_both_resolutions_are_read_and_none_stands_in_for_the_other(root):
-    with pytest.raises(FileNotFoundError, match=r"sought below .* in 512x384 \(no such folder\)"):
+    with pytest.raises(FileNotFoundError, match=r"searched below .* in 512x384 \(no such folder\)"):
         KonIQ10k(root, resolution="512x384").setup()
     for row in ROWS:
         picture(root / "512x384" / row.split(",")[0], (8, 6))
@@ -113,7 +113,7 @@ def test_trap_repackaged_list_with_rows_missing(root):
 def test_trap_mixed_sets_are_not_the_official_split(root):
     mixed = [ROWS[0].replace("training", "test"), *ROWS[1:]]
     write_csv(root / "koniq10k_distributions_sets.csv", HEADER, mixed)
-    with pytest.raises(ValueError, match=r"of \(1, 1, 2\); the official ones have \(2, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"sizes \(1, 1, 2\); the official sizes are \(2, 1, 1\)"):
         read(KonIQ10k(root))
 
 

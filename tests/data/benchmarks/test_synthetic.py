@@ -228,7 +228,7 @@ class TestCSIQ:
 
     def test_trap_community_label_file(self, tmp_path):
         (tmp_path / "csiq_label.txt").write_text("1600.AWGN.1.png 0.061989\n")
-        with pytest.raises(FileNotFoundError, match=r"csiq_label\.txt is a community's list"):
+        with pytest.raises(FileNotFoundError, match=r"csiq_label\.txt is a community list"):
             read(CSIQ(tmp_path))
 
     def test_trap_scores_made_higher_better_elsewhere_are_not_read(self, tmp_path):
