@@ -46,7 +46,9 @@ def test_official_split(root):
 def test_trap_missing_pictures_are_left_out_and_reported(root):
     (root / "images" / f"{IDS[1]}.jpg").unlink()
     data = AVA(root)
-    with pytest.warns(UserWarning, match=r"1 of 5 pictures are missing \(953958\.jpg\) and left"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 5 pictures are missing \(953958\.jpg\) and excluded"
+    ):
         data.setup()
     assert data.left_out == ["953958.jpg"]
     assert list(data.rows("test")) == [4]

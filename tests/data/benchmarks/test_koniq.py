@@ -132,7 +132,7 @@ def test_half_unpacked_archive(root):
 def test_missing_pictures_are_left_out_only_when_asked_and_listed(root):
     (root / "1024x768" / "10004473376.jpg").unlink()
     data = KonIQ10k(root, max_missing=1)
-    with pytest.warns(UserWarning, match=r"1 of 4 pictures are missing .* left out"):
+    with pytest.warns(UserWarning, match=r"1 of 4 pictures are missing .* excluded"):
         data.setup()
     assert data.left_out == ["10004473376.jpg"]
     skipped = {part: list(data.skipped(part)) for part in ("train", "val", "test")}
@@ -193,5 +193,5 @@ class TestKonIQPlusPlus:
 
     def test_trap_release_with_other_pictures(self, root):
         write_csv(root / "koniq++database.csv", self.HEADER, self.rows()[:3])
-        with pytest.raises(ValueError, match=r"1 pictures are in only one .*10004473376\.jpg"):
+        with pytest.raises(ValueError, match=r"1 pictures are either only in .*10004473376\.jpg"):
             read(KonIQPlusPlus(root))

@@ -120,7 +120,7 @@ def test_failure_tells_everything_and_leaves_nothing_whole(mirror: Mirror, targe
     message = str(caught.value)
     for fact in [*urls, SHA256, str(target), "file.bin (200,003 bytes)", "or ask a friend."]:
         assert fact in message
-    assert "another file" in message
+    assert "a different file" in message
     assert "web page" in message
     assert "refused" in message
     assert message.count("HTTP Error 404") == 1  # a port may hold these digits too
