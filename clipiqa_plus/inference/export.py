@@ -1,8 +1,8 @@
-"""A preset as one file that scores without this package: ONNX, or a program of torch.export.
+"""Export of a preset to one file that scores without this package: ONNX or torch.export.
 
 The file holds the image tower, the text features as constants, logit scale, softmax and reduction,
-for any batch, height and width. It is written only if its scores are PyTorch's, and a card in JSON
-lies beside it.
+for any batch, height and width. It is written only if its scores match PyTorch's, together with a
+JSON card.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 Format = Literal["onnx", "pt2"]
 
 TOLERANCE = 1e-4
-"""Most that a score of the file may differ from PyTorch's."""
+"""Largest allowed difference between a score of the file and PyTorch's."""
 
 _PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime"), "pt2": ("torch",)}
 _INPUT, _OUTPUT = "images", "scores"
 _CONTENT = (
-    "RGB in [0, 1] (uint8 divided by 255), pictures of one size in a batch, at their own size: "
-    "neither resized nor normalised, the file subtracts CLIP's mean itself"
+    "RGB in [0, 1] (uint8 divided by 255), equal sizes within a batch, at native size: neither "
+    "resized nor normalised (the file subtracts CLIP's mean itself)"
 )
 _UNCHECKED = (
-    "the range [0, 1] and the order of colours: a picture that does not fit gets a wrong score, "
-    "not an error; an ONNX file does not check the least side either"
+    "the range [0, 1] and the channel order: a wrong input gets a wrong score, not an error; an "
+    "ONNX file does not check the minimum side either"
 )
 
 
 class ScoringProgram(nn.Module):
-    """What is exported: a Scorer without its checks, and with its image tower registered.
+    """The exported module: a Scorer without its checks, and with its image tower registered.
 
     Args:
-        scorer: Any; its image tower is copied.
+        scorer: Any scorer; its image tower is copied.
     """
 
     mean: Tensor
@@ -57,7 +57,7 @@ class ScoringProgram(nn.Module):
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
         self.scorer = scorer
-        # Weights in channels last would be stored with strides that other programs do not expect.
+        # Channels-last weights would be stored with strides that other programs do not expect.
         visual = deepcopy(scorer.backbone.clip.visual)
         self.visual = visual.to(memory_format=torch.contiguous_format)
         self.pos_embedding = scorer.backbone.pos_embedding
@@ -65,7 +65,7 @@ class ScoringProgram(nn.Module):
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score pictures, float32 [B, 3, H, W] in [0, 1], to float32 [B, T]."""
+        """Return scores, float32 [B, T], of pictures, float32 [B, 3, H, W] in [0, 1]."""
         features = encode_normalised(
             self.visual, (images - self.mean) / self.std, self.pos_embedding
         )
@@ -73,17 +73,17 @@ class ScoringProgram(nn.Module):
 
 
 def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "onnx") -> Path:
-    """Write a preset as one file, and beside it a card, ``<path>.json``.
+    """Write a preset as one file, with a card ``<path>.json`` beside it.
 
-    The file takes ``images``, float32 [B, 3, H, W], RGB in [0, 1], and gives ``scores``,
-    float32 [B, T]. Pictures have sides of two cells of the image tower's grid or more: 64 pixels
-    for ResNets, two patches for ViTs.
+    The file maps ``images``, float32 [B, 3, H, W], RGB in [0, 1], to ``scores``, float32 [B, T].
+    Each side of a picture must cover at least two cells of the image tower's grid: 64 pixels for
+    ResNets, two patches for ViTs.
 
     Args:
         scorer: From :func:`clipiqa_plus.load`, on the CPU.
-        path: File to write; it and its card are replaced only once the file has been checked.
-        format: ``onnx``, checked by ONNX Runtime; or ``pt2``, to be read by ``torch.export.load``
-            (only from those whom you trust: it unpickles).
+        path: File to write; it and its card are replaced only after the file has been checked.
+        format: ``onnx``, checked with ONNX Runtime; or ``pt2``, for ``torch.export.load`` (load
+            only files that you trust: it unpickles).
 
     Returns:
         The path of the card.
@@ -98,7 +98,7 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
     clip = scorer.backbone
     if clip.device.type != "cpu" or clip.precision != "fp32":
         raise ValueError(
-            f"the scorer is in {clip.precision} on {clip.device}; export one in fp32 from the CPU: "
+            f"the scorer is in {clip.precision} on {clip.device}; export needs fp32 on the CPU: "
             "load(preset, device='cpu')"
         )
     path = Path(path)
@@ -131,7 +131,7 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
 
 
 def _contract(scorer: Scorer) -> dict[str, Any]:
-    """What a user of the file must know: what fixes the scores, what goes in, what comes out."""
+    """Facts for users of the file: settings of the scores, input and output."""
     return {
         **scorer.settings,
         "input": {
@@ -153,10 +153,9 @@ def _contract(scorer: Scorer) -> dict[str, Any]:
 
 
 def least_side(scorer: Scorer) -> int:
-    """Shortest side in pixels of a picture for the exported program: two cells of the grid.
+    """Minimum side in pixels of a picture for the exported program: two cells of the grid.
 
-    A grid of one cell in a direction would be another program: torch.export tells axes of
-    length one apart from longer ones.
+    torch.export specialises axes of length one, so a grid one cell wide would need another program.
     """
     return 2 * scorer.backbone.least_size
 
@@ -181,7 +180,7 @@ def _write_pt2(scorer: Scorer, path: Path) -> tuple[Runner, dict[str, Any]]:
 def _write_onnx(scorer: Scorer, path: Path) -> tuple[Runner, dict[str, Any]]:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401 (what torch.onnx writes with)
+        import onnxscript  # noqa: F401 (used by torch.onnx)
     except ImportError as error:
         raise ImportError(f"ONNX files need {error.name}: pip install '.[export]'") from error
 
@@ -205,7 +204,7 @@ def _write_onnx(scorer: Scorer, path: Path) -> tuple[Runner, dict[str, Any]]:
 
 
 def _compare(scorer: Scorer, run: Runner) -> list[dict[str, Any]]:
-    """Compare the file with the scorer: at the native size, at odd sizes, at the least."""
+    """Compare the file with the scorer at the native size, an odd size and the minimum size."""
     native = int(scorer.backbone.clip.visual.input_resolution)
     least = least_side(scorer)
     sizes = [(2, native, native), (1, 2 * native - 3, native + 35), (3, least, 2 * least + 3)]

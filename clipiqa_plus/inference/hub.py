@@ -1,4 +1,4 @@
-"""Learned prompts on the Hugging Face Hub: the file, and a model card made from its metadata."""
+"""Learned prompts on the Hugging Face Hub: the file, and a model card from its metadata."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ CARD_FILE = "README.md"
 
 _TAGS = ["image-quality-assessment", "clip", "clip-iqa", "prompt-learning"]
 
-# What a card shows of the metadata, and under which name.
+# Metadata shown in a card, with their labels.
 _PROMPTS = {
     "backbone": "backbone",
     "weights_sha256": "SHA-256 of its weights",
     "pos_embedding": "positional embedding",
     "pairs": "antonym pairs, high score first",
     "n_ctx": "context tokens",
-    "position": "place of the words",
-    "class_specific": "a context for each prompt",
-    "reduction": "from pairs to scores",
+    "position": "position of the words",
+    "class_specific": "separate context for each prompt",
+    "reduction": "reduction over pairs",
     "steps": "optimizer steps",
 }
 _TRAINING = {
@@ -45,9 +45,9 @@ _TRAINING = {
     "split": "split",
     "split_sha256": "SHA-256 of the split",
     "samples": "pictures",
-    "mos_range": "scale of MOS",
+    "mos_range": "MOS scale",
     "seed": "seed",
-    "init": "context tokens began as",
+    "init": "initial context tokens",
     "version": "version of clipiqa_plus",
 }
 
@@ -59,22 +59,22 @@ def push_to_hub(
     private: bool | None = None,
     token: str | None = None,
 ) -> str:
-    """Upload a prompt file with a model card, in one commit; the repository is made if need be.
+    """Upload a prompt file with a model card in one commit; create the repository if needed.
 
     Args:
         file: A prompt file or the folder of a run.
         repo: ``user/repo``.
         licence: See :func:`write_repository`.
-        private: Whether a new repository is private; None leaves that to the Hub.
-        token: Access token; None takes the one that ``hf auth login`` stored.
+        private: Whether a new repository is private; None uses the Hub's default.
+        token: Access token; None uses the one stored by ``hf auth login``.
 
     Returns:
         The address of the repository.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no prompt file of ours, or no licence is known.
-        ConnectionError: If the Hub cannot be reached or refuses; says why.
+        ValueError: If it is not a prompt file of this package, or no licence is known.
+        ConnectionError: If the Hub cannot be reached or refuses; gives the reason.
         ImportError: If huggingface_hub is missing.
     """
     hub = import_hub()
@@ -89,8 +89,8 @@ def push_to_hub(
         except (OSError, ValueError, hub.errors.HTTPError) as error:
             reason = " ".join(str(error).split())
             raise ConnectionError(
-                f"{HUB}{repo}: not uploaded ({reason}). It takes a network and a token that may "
-                "write there: 'hf auth login'"
+                f"{HUB}{repo}: not uploaded ({reason}). Uploading needs a network connection and a "
+                "token with write access: 'hf auth login'"
             ) from error
     return str(address)
 
@@ -102,23 +102,23 @@ def from_pretrained(
     device: str | torch.device | None = None,
     differentiable: bool = False,
 ) -> Scorer:
-    """Load learned prompts from the Hub, or from a folder or file of this disk, ready to score.
+    """Load learned prompts from the Hub, or from a local folder or file, ready to score.
 
     Args:
-        source: ``user/repo``, or a path; what is on the disk goes first.
+        source: ``user/repo``, or a path; an existing path takes precedence.
         revision: Branch, tag or commit of the repository.
         backbone: See :func:`~clipiqa_plus.inference.scorer.load`.
         device: See :func:`~clipiqa_plus.inference.scorer.load`.
         differentiable: See :func:`~clipiqa_plus.inference.scorer.load`.
 
     Raises:
-        FileNotFoundError: If the prompts cannot be fetched.
-        ValueError: If they are no prompts, or a revision is given for a path.
+        FileNotFoundError: If the prompts cannot be downloaded.
+        ValueError: If it is not a prompt file, or a revision is given for a path.
         ImportError: If huggingface_hub is needed and missing.
     """
     if Path(source).exists():
         if revision is not None:
-            raise ValueError(f"{source} is on this disk, where there is no revision {revision}")
+            raise ValueError(f"{source} is a local path, which has no revision {revision}")
     else:
         source = HUB + str(source).removeprefix(HUB) + (f"@{revision}" if revision else "")
     return load("clipiqa+", source, backbone, device, differentiable)
@@ -127,18 +127,19 @@ def from_pretrained(
 def write_repository(
     file: str | PathLike[str], folder: str | PathLike[str], repo: str, licence: str | None = None
 ) -> None:
-    """Write what a repository holds: ``prompts.safetensors`` and its card, ``README.md``.
+    """Write the files of a repository: ``prompts.safetensors`` and its card, ``README.md``.
 
     Args:
         file: A prompt file or the folder of a run.
-        folder: Where to; made if need be.
+        folder: Target folder, created if needed.
         repo: Name of the repository, for the card.
-        licence: The Hub's name of a licence, such as ``cc-by-4.0``; needed if the file states
-            none, and recorded in the copy.
+        licence: The Hub's identifier of a licence, such as ``cc-by-4.0``. Required if the file
+            records none; it is then recorded in the copy.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no prompt file of ours, or no licence is known, or it is another one.
+        ValueError: If it is not a prompt file of this package, no licence is known, or the file
+            records a different one.
         ImportError: If huggingface_hub is missing.
     """
     file, folder = find_prompts(file), Path(folder)
@@ -158,7 +159,7 @@ def write_repository(
 
 
 def prompt_card(facts: Mapping[str, Any], repo: str) -> str:
-    """Return the model card of a prompt file, in Markdown with the Hub's metadata on top.
+    """Return the model card of a prompt file: Markdown, headed by the Hub's metadata.
 
     Args:
         facts: Metadata of the file, see :func:`~clipiqa_plus.prompts.files.read_prompts`.
@@ -212,6 +213,6 @@ def _table(rows: Any) -> str:
 
 
 def _code(text: Any) -> str:
-    """Return text of a file as inline code: no HTML, no links, one line."""
+    """Return text from a file as inline code: no HTML, no links, one line."""
     line = " ".join(str(text).split()).replace("`", "'")
     return f"`{line.replace('|', chr(92) + '|')}`" if line else ""

@@ -1,4 +1,4 @@
-"""CLIPIQAScore: a preset as a torchmetrics metric, in place of CLIPImageQualityAssessment."""
+"""CLIPIQAScore: a preset as a torchmetrics metric, replacing CLIPImageQualityAssessment."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from clipiqa_plus.inference.scorer import load
 
 
 class CLIPIQAScore(Metric):
-    """Scores of the pictures of many batches.
+    """Scores of all pictures over any number of batches.
 
-    The contract is that of torchmetrics' ``CLIPImageQualityAssessment``; a batch out of the range
-    is an error here, not a score.
+    The interface is that of torchmetrics' ``CLIPImageQualityAssessment``, except that a batch out
+    of range is an error, not a score.
 
     Args:
         preset: One of :data:`~clipiqa_plus.inference.presets.PRESETS`.
         data_range: Value of white: 1.0, or 255 for pictures in 0 to 255.
         prompts: Prompt file, see :func:`~clipiqa_plus.inference.scorer.load`.
-        backbone: In place of the preset's, see :func:`~clipiqa_plus.inference.scorer.load`.
-        kwargs: Of :class:`torchmetrics.Metric`.
+        backbone: Replaces the preset's, see :func:`~clipiqa_plus.inference.scorer.load`.
+        kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Raises:
         ValueError: If the data range is not positive, or the preset cannot be loaded.
@@ -51,7 +51,7 @@ class CLIPIQAScore(Metric):
         if not data_range > 0:
             raise ValueError(f"data_range is {data_range}; give the value of white, 1.0 or 255")
         self.data_range = data_range
-        # A metric begins on the CPU and moves by its own to(); a shared backbone stays in place.
+        # A metric starts on the CPU and is moved by its own to(); a shared backbone stays in place.
         device = backbone.device if isinstance(backbone, FrozenCLIP) else "cpu"
         self.scorer = load(preset, prompts, backbone, device)
         self.add_state("scores", [], dist_reduce_fx="cat")
@@ -63,18 +63,18 @@ class CLIPIQAScore(Metric):
             images: [B, 3, H, W], RGB, in 0 to ``data_range``.
 
         Raises:
-            ValueError: If shape or range do not fit.
+            ValueError: If shape or range is wrong.
         """
         scaled = images.float() / self.data_range
         if scaled.numel() and scaled.max() > 1 + 1e-3:
             raise ValueError(
-                f"pictures reach {float(images.max()):g} and data_range is {self.data_range:g}; "
-                "set it to the value of white"
+                f"pictures reach {float(images.max()):g} but data_range is {self.data_range:g}; "
+                "set data_range to the value of white"
             )
         self.scores.append(self.scorer(scaled))
 
     def compute(self) -> Tensor | dict[str, Tensor]:
-        """Return the scores of all pictures: float32 [N], or by name for presets of several."""
+        """Return the scores of all pictures, float32 [N]; with several scores, a dict by name."""
         scores = dim_zero_cat(self.scores)
         if len(self.scorer.names) == 1:
             return scores.squeeze()
@@ -84,10 +84,10 @@ class CLIPIQAScore(Metric):
         """Plot scores.
 
         Args:
-            val: What ``compute`` or ``forward`` returned, or several of it; None computes.
-            ax: Matplotlib axis to plot into.
+            val: One or several results of ``compute`` or ``forward``; None calls ``compute``.
+            ax: Matplotlib axes to draw on.
 
         Returns:
-            Figure and axis.
+            Figure and axes.
         """
         return self._plot(val, ax)

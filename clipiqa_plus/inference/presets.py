@@ -1,4 +1,4 @@
-"""Presets: each fixes everything that moves a CLIP-IQA score, and has a name to report it by."""
+"""Presets: named settings that fix everything that affects a CLIP-IQA score."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ AntonymPairs = tuple[str | tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Preset:
-    """One way from a picture to its score.
+    """Settings from a picture to its score.
 
-    Pictures are taken at their own size by every preset.
+    Every preset scores pictures at their native size.
     """
 
     name: str
     summary: str
     source: str
-    """Where the choice comes from."""
+    """Publication or code that the settings come from."""
     pairs: AntonymPairs = ("quality",)
     """Antonym pairs, see :func:`~clipiqa_plus.prompts.sources.resolve_pairs`."""
     reduction: Literal["mean", "none"] = "mean"
-    """One score, the mean over the pairs, or ``none``: one for each pair."""
+    """``mean``: one score, the mean over the pairs; ``none``: one score per pair."""
     learned: bool = False
-    """Whether it takes a prompt file, which then decides pairs, reduction, backbone and
+    """Whether it needs a prompt file, which then determines pairs, reduction, backbone and
     positional embedding."""
     backbone: str = "RN50"
     pos_embedding: PosEmbedding | None = None
@@ -60,14 +60,14 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "clipiqa-attributes",
             "zero-shot, one score for each built-in pair: brightness, sharpness, ...; noisiness is "
-            "1 for a clean picture (the official configuration has it the other way round)",
+            "1 for a clean picture (reversed in the official configuration)",
             "Wang, Chan, Loy, AAAI 2023, arXiv 2207.12396, section 4",
             pairs=tuple(PAIRS),
             reduction="none",
         ),
         Preset(
             "clipiqa+",
-            "learned context tokens of a prompt file, and what that file was learned with",
+            "learned context tokens of a prompt file, with the settings recorded in it",
             "Wang, Chan, Loy, AAAI 2023, arXiv 2207.12396, section 4 (CLIP-IQA+)",
             learned=True,
         ),
@@ -83,7 +83,7 @@ def find_preset(name: str) -> Preset:
         name: One of :data:`PRESETS`.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no such preset.
     """
     if name not in PRESETS:
         alike = difflib.get_close_matches(name, PRESETS, n=1)

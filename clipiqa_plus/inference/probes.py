@@ -1,4 +1,4 @@
-"""Probes as files and as sources of scores, beside zero-shot and learned prompts."""
+"""Probes as files and as sources of scores, next to zero-shot and learned prompts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PROBE_FORMAT = "clipiqa_plus probe 1"
 
 
 class ProbeSource(nn.Module):
-    """A probe with its backbone: scores pictures where a :class:`CLIPIQAPlus` may.
+    """A probe with its backbone; scores pictures like a :class:`CLIPIQAPlus`.
 
     Args:
         backbone: The backbone whose features the probe was fitted to.
         probe: The probe.
         file: The file that it was read from.
-        names: Of the T scores, as in the data that it was fitted to.
+        names: Names of the T scores, as in the data that it was fitted to.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ProbeSource(nn.Module):
         self.names = list(names) or [f"target {i + 1}" for i in range(probe.targets)]
 
     def score_features(self, features: Tensor) -> Tensor:
-        """Score unit image features, float32 [B, D], to float32 [B, T] in (0, 1)."""
+        """Return scores, float32 [B, T] in (0, 1), of unit image features, float32 [B, D]."""
         scores: Tensor = self.probe(features)
         return scores
 
@@ -63,11 +63,11 @@ class ProbeSource(nn.Module):
 
 
 Source = CLIPIQAPlus | ProbeSource
-"""What scores the image features of a backbone."""
+"""A model that scores the image features of a backbone."""
 
 
 def source_file(source: Source) -> str | None:
-    """Return the file that a source was loaded from, as it was named; None for fixed words."""
+    """Return the file that a source was loaded from, as given; None for zero-shot prompts."""
     return source.file if isinstance(source, ProbeSource) else source.config.file
 
 
@@ -79,7 +79,7 @@ def save_probe(
     licence: str | None = None,
     **facts: Any,
 ) -> Path:
-    """Write a probe with everything that a later run must know to use it.
+    """Write a probe with all metadata that is needed to use it.
 
     Args:
         path: File to write; replaced only when complete.
@@ -87,7 +87,7 @@ def save_probe(
         clip: The backbone whose features it was fitted to.
         names: Names of its T scores.
         licence: Licence of the probe; None if not stated.
-        facts: What else to record (data set, split, metrics, ...), JSON values.
+        facts: Further metadata to record (data set, split, metrics, ...), JSON values.
 
     Returns:
         The path.
@@ -134,7 +134,7 @@ def read_probe(path: str | PathLike[str]) -> tuple[Probe, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no probe, or damaged.
+        ValueError: If it is not a probe, or damaged.
     """
     path = find_prompts(path)
     if not is_probe(path):
@@ -164,7 +164,7 @@ def load_probe(path: str | PathLike[str], clip: FrozenCLIP) -> ProbeSource:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no probe, or belongs to another backbone.
+        ValueError: If it is not a probe, or belongs to another backbone.
     """
     probe, facts = read_probe(path)
     check_backbone(facts, clip, f"probe {path}")
@@ -176,7 +176,7 @@ def read_facts(path: str | PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is none of them.
+        ValueError: If it is none of these.
     """
     path = find_prompts(path)
     return read_probe(path)[1] if is_probe(path) else read_prompts(path)[1]

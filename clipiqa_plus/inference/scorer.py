@@ -1,4 +1,4 @@
-"""Scores from one line: a preset as a module that takes pictures in any form."""
+"""Scores in one line: a preset as a module that accepts pictures in any form."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from clipiqa_plus.scoring import pair_probability
 
 Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
-# Pictures that are decoded and encoded at once: bounds the memory of a long list.
+# Pictures decoded and encoded at once: bounds the memory needed for a long list.
 _CHUNK = 16
 
-# Scorers that `score` keeps, each with its image tower: 150 MB for RN50.
+# Scorers that `score` keeps in memory, each with its image tower: 150 MB for RN50.
 _KEPT = 2
 
 
 class Scorer(nn.Module):
-    """A preset, ready to score; made by :func:`load`.
+    """A preset ready to score; created by :func:`load`.
 
-    The text features are computed once and kept as a buffer: scoring runs the image tower alone.
+    The text features are computed once and kept as a buffer: scoring runs only the image tower.
 
     Args:
         model: Backbone, prompts and reduction, or a probe.
         preset: Name of the preset.
         prompts_sha256: SHA-256 of the prompt file, if there is one.
-        differentiable: Let gradients flow from the scores to the pictures, to use them as a loss.
+        differentiable: Propagate gradients from the scores to the pictures, for use as a loss.
         interval: Level of the intervals in :meth:`score_columns`, such as 0.9.
-        facts: Metadata of the prompt file or probe, which hold the intervals.
+        facts: Metadata of the prompt file or probe, which include the intervals.
 
     Attributes:
-        names: Of the T scores: ``score``, or one for each antonym pair.
-        columns: Of :meth:`score_columns`.
-        settings: All that fixes the scores, as JSON values.
+        names: Names of the T scores: ``score``, or one for each antonym pair.
+        columns: Names of the columns of :meth:`score_columns`.
+        settings: All settings that determine the scores, as JSON values.
     """
 
     text: Tensor | None
@@ -98,9 +98,9 @@ class Scorer(nn.Module):
             asked["interval"] = interval
         self.columns = list(self.names)
         if self.text is not None and self.text.ndim == 4:
-            self.columns += _behind(self.names, ["spread"])
+            self.columns += _columns_of(self.names, ["spread"])
         if self.interval is not None:
-            self.columns += _behind(self.names, ["mos_low", "mos_high"])
+            self.columns += _columns_of(self.names, ["mos_low", "mos_high"])
         self.settings: dict[str, Any] = {
             "preset": preset,
             **self.backbone.describe(),
@@ -116,16 +116,15 @@ class Scorer(nn.Module):
         Args:
             pictures: One picture or a list of them, of equal or unequal sizes: paths, Pillow
                 images, uint8 arrays [H, W, 3], tensors [3, H, W]; or a tensor [B, 3, H, W]. RGB;
-                tensors are uint8, or floating point in [0, 1]. The order of colours cannot be
-                seen: what OpenCV reads is BGR and must be turned around first.
+                tensors are uint8, or floating point in [0, 1]. The channel order cannot be
+                checked: OpenCV reads BGR, which must be converted to RGB first.
 
         Returns:
-            float32 [B, T] on the backbone's device, high is good; T is 1, or one score for each
-            of ``names``.
+            float32 [B, T] on the backbone's device, high is good; one score for each of ``names``.
 
         Raises:
             FileNotFoundError: If a file does not exist.
-            ValueError: If a file is no picture, or shape, type or range do not fit.
+            ValueError: If a file is not a picture, or shape, type or range is wrong.
         """
         if isinstance(pictures, Tensor) and pictures.ndim != 3:
             return self.score_images(pictures)
@@ -137,36 +136,36 @@ class Scorer(nn.Module):
         return torch.cat([self.score_images(_tensors(pictures[i : i + _CHUNK])) for i in chunks])
 
     def score_images(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """Score pictures that are tensors, all at once.
+        """Score pictures given as tensors, all at once.
 
         Args:
-            images: [B, 3, H, W], or B pictures [3, H, W] of one type; RGB, uint8 or in [0, 1].
+            images: [B, 3, H, W], or B pictures [3, H, W] of one dtype; RGB, uint8 or in [0, 1].
 
         Returns:
             float32 [B, T], see :meth:`forward`.
 
         Raises:
-            ValueError: If shape, type or range do not fit.
+            ValueError: If shape, type or range is wrong.
         """
         features = self.backbone.encode_image(images, self.differentiable)
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
             return self.score_features(features)
 
     def score_features(self, features: Tensor) -> Tensor:
-        """Score image features, float32 [B, D], to float32 [B, T]."""
+        """Return scores, float32 [B, T], of image features, float32 [B, D]."""
         scores = self._scores(features)
         return scores if scores.ndim == 2 else scores.mean(dim=0)
 
     def score_columns(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """Score pictures that are tensors, with what is known of the scores beside them.
+        """Score pictures given as tensors, with the spread and intervals of the scores.
 
         Args:
             images: See :meth:`score_images`.
 
         Returns:
-            float32 [B, C], without gradients; see ``columns``: the T scores; of an ensemble the
-            standard deviation of each over its members; with ``interval`` both ends of an interval
-            for each, on the scale of the MOS that was learned from.
+            float32 [B, C], without gradients; see ``columns``: the T scores; for an ensemble, the
+            standard deviation of each over the members; with ``interval``, both ends of an interval
+            for each, on the MOS scale of the training data.
         """
         with torch.no_grad():
             members = self._scores(self.backbone.encode_image(images))
@@ -205,18 +204,18 @@ def load(
         preset: One of :data:`~clipiqa_plus.inference.presets.PRESETS`.
         prompts: Prompt file, for presets with learned prompts: ours (or a checkpoint), pyiqa's or
             the official code's, or a probe; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
-        backbone: In place of the preset's or the prompt file's: a name, the path of a weights
-            file, or a FrozenCLIP to share.
-        device: Where to compute; None takes the GPU if there is one, or where a FrozenCLIP is.
-        differentiable: Let gradients flow to the pictures.
-        image_only: Drop the text tower once the text features are there: saves 250 MB of RN50's
+        backbone: Replaces that of the preset or prompt file: a name, the path of a weights file,
+            or a FrozenCLIP to share.
+        device: Device; None uses the device of a FrozenCLIP, otherwise a GPU if there is one.
+        differentiable: Propagate gradients to the pictures.
+        image_only: Drop the text tower once the text features are computed: saves 250 MB of RN50's
             400, but the backbone cannot be shared with other prompts.
         interval: Level of the intervals in :meth:`Scorer.score_columns`, 0.5 to 0.99.
 
     Raises:
-        ValueError: If the preset is unknown, prompts and backbone do not fit it, or the prompt
-            file has no interval of this level.
-        FileNotFoundError: If a file does not exist, or weights cannot be fetched.
+        ValueError: If the preset is unknown, prompts or backbone do not match it, or the prompt
+            file has no interval at this level.
+        FileNotFoundError: If a file does not exist, or weights cannot be downloaded.
     """
     chosen = find_preset(preset)
     if prompts is not None and chosen.learned:
@@ -229,18 +228,18 @@ def load(
         half_widths(facts, interval, str(prompts or f"preset {preset}"))  # before any work
     if isinstance(backbone, FrozenCLIP):
         if image_only:
-            raise ValueError("image_only would take the text tower from a backbone that is shared")
+            raise ValueError("image_only would remove the text tower of a shared backbone")
         clip = backbone
         wanted = (position_name(pos_embedding, clip.is_vit), chosen.precision)
         if (clip.pos_embedding, clip.precision) != wanted:
             raise ValueError(
-                f"preset {preset} takes pos_embedding {wanted[0]}, precision {wanted[1]}; the "
+                f"preset {preset} needs pos_embedding {wanted[0]}, precision {wanted[1]}; the "
                 f"backbone has pos_embedding {clip.pos_embedding}, precision {clip.precision}"
             )
         device = device or clip.device
     else:
         if backbone is None and name is None:
-            raise ValueError(f"{prompts} does not name the backbone it was learned on: give it")
+            raise ValueError(f"{prompts} does not record its backbone: pass it as backbone")
         clip = FrozenCLIP.from_name(backbone or str(name), pos_embedding, chosen.precision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model: Source
@@ -262,9 +261,9 @@ def score(
     backbone: str | None = None,
     device: str | None = None,
 ) -> Any:
-    """Score pictures by a preset, which is loaded at the first call.
+    """Score pictures with a preset, which is loaded on the first call.
 
-    The last two scorers stay in memory; one whose files have changed is loaded again.
+    The last two scorers stay in memory; a scorer whose files have changed is reloaded.
 
     Args:
         pictures: See :meth:`Scorer.forward`.
@@ -274,8 +273,8 @@ def score(
         device: See :func:`load`.
 
     Returns:
-        For one picture a float, for a list or a batch a list of floats. A preset of several
-        scores gives a dict of floats in place of each.
+        A float for one picture; a list of floats for a list or a batch. With several scores per
+        picture, a dict of floats replaces each float.
 
     Raises:
         FileNotFoundError: See :func:`load` and :meth:`Scorer.forward`.
@@ -303,7 +302,7 @@ def _loaded(
 
 
 def _identity(file: str | None) -> tuple[Any, ...] | None:
-    """Return what changes when a file does; None if there is no such file."""
+    """Return a value that changes when a file does; None if there is no such file."""
     if file is None or not os.path.isfile(file):
         return None
     facts = os.stat(file)
@@ -313,7 +312,7 @@ def _identity(file: str | None) -> tuple[Any, ...] | None:
 def _facts(
     preset: Preset, prompts: str | PathLike[str] | None
 ) -> tuple[str | None, PosEmbedding | None, PromptConfig, Reduction]:
-    """Backbone, positional embedding, prompts and reduction of a preset with its prompt file."""
+    """Backbone, positional embedding, prompts and reduction of a preset and its prompt file."""
     if preset.learned and prompts is None:
         raise ValueError(f"preset {preset.name} needs a prompt file")
     if prompts is None:
@@ -321,7 +320,7 @@ def _facts(
         config = PromptConfig(mode="zero_shot", pairs=pairs)
         return preset.backbone, preset.pos_embedding, config, preset.reduction
     if not preset.learned:
-        raise ValueError(f"preset {preset.name} is zero-shot; a prompt file goes with clipiqa+")
+        raise ValueError(f"preset {preset.name} is zero-shot; use clipiqa+ with a prompt file")
     config = PromptConfig(file=fspath(prompts))
     if is_foreign(prompts):
         return None, imported_position(prompts), config, "mean"
@@ -329,8 +328,8 @@ def _facts(
     return str(facts["backbone"]), facts["pos_embedding"], config, facts.get("reduction", "mean")
 
 
-def _behind(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Names of columns for each score, behind its name where there are several."""
+def _columns_of(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Column names for each score, prefixed by its name if there are several scores."""
     return [c if len(names) == 1 else f"{name} {c}" for name in names for c in columns]
 
 
@@ -346,7 +345,7 @@ def _tensor(picture: Picture) -> Tensor:
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3:
             raise ValueError(
-                f"a picture as a tensor of shape {list(picture.shape)}; expected [3, H, W], RGB"
+                f"picture tensor has shape {list(picture.shape)}; expected [3, H, W], RGB"
             )
         return picture
     if isinstance(picture, Image.Image):
@@ -355,11 +354,10 @@ def _tensor(picture: Picture) -> Tensor:
         picture = read_rgb(picture)
     elif not isinstance(picture, np.ndarray):
         raise ValueError(
-            f"a picture as {type(picture).__name__}; give a path, an image or a tensor"
+            f"a picture cannot be a {type(picture).__name__}; give a path, an image or a tensor"
         )
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(
-            f"a picture as an array of {picture.dtype} {list(picture.shape)}; expected uint8 "
-            "[H, W, 3], RGB"
+            f"picture array is {picture.dtype} {list(picture.shape)}; expected uint8 [H, W, 3], RGB"
         )
     return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)

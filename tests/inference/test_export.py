@@ -175,7 +175,7 @@ def test_unknown_format_and_half_precision_are_refused(tmp_path: Path) -> None:
         export_scorer(small_scorer("vit"), tmp_path / "m", "tflite")  # type: ignore[arg-type]
     clip = FrozenCLIP(random_clip(SMALL_RESNET, 0), "half", "0" * 64, precision="bf16")
     model = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
-    with pytest.raises(ValueError, match="bf16 on cpu; export one in fp32"):
+    with pytest.raises(ValueError, match="bf16 on cpu; export needs fp32"):
         export_scorer(Scorer(model, "mine"), tmp_path / "m")
 
 

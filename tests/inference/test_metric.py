@@ -32,7 +32,7 @@ def test_data_range(clip: FrozenCLIP) -> None:
     expected = plain(eight_bit / 255)
     torch.testing.assert_close(wide(eight_bit), expected)
     torch.testing.assert_close(wide(eight_bit.byte()), expected)
-    with pytest.raises(ValueError, match="pictures reach 255 and data_range is 1"):
+    with pytest.raises(ValueError, match="pictures reach 255 but data_range is 1"):
         plain.update(eight_bit)
     with pytest.raises(ValueError, match="data_range is 0"):
         ciq.CLIPIQAScore(backbone=clip, data_range=0)

@@ -164,11 +164,11 @@ def test_every_form_of_a_picture_scores_the_same(clip: FrozenCLIP, tmp_path: Pat
         (torch.rand(1, 3, 48, 64) * 255, r"range from .* expected \[0, 1\]"),
         (torch.rand(48, 64, 3), r"\[48, 64, 3\]; expected \[3, H, W\]"),
         (torch.rand(2, 48, 64, 3), r"expected \[B, 3, H, W\]"),
-        (np.zeros((48, 64, 3), np.float32), "array of float32"),
+        (np.zeros((48, 64, 3), np.float32), "array is float32"),
         (np.zeros((3, 48, 64), np.uint8), r"expected uint8 \[H, W, 3\]"),
         (np.zeros((2, 48, 64, 3), np.uint8), r"expected uint8 \[H, W, 3\]"),
         (torch.rand(1, 3, 16, 64), "too small"),
-        ([3], "a picture as int"),
+        ([3], "a picture cannot be a int"),
         ([torch.rand(1, 3, 48, 64)], r"expected \[3, H, W\]"),
     ],
 )
@@ -212,7 +212,7 @@ def test_learned_prompts(tmp_path: Path) -> None:
         expected = logits.softmax(dim=1)[:, :1]
         torch.testing.assert_close(scorer(images), expected, atol=1e-6, rtol=0)
         assert len(scorer.settings["prompts_sha256"]) == 64
-    with pytest.raises(ValueError, match="does not name the backbone"):
+    with pytest.raises(ValueError, match="does not record its backbone"):
         ciq.load("clipiqa+", theirs)
 
 
@@ -225,7 +225,7 @@ def test_presets_and_prompts_that_do_not_go_together(clip: FrozenCLIP) -> None:
         ciq.load("clipiqa", prompts="p.safetensors")
     with pytest.raises(FileNotFoundError, match=r"p\.safetensors: no such prompt file"):
         ciq.load("clipiqa+", prompts="p.safetensors")
-    with pytest.raises(ValueError, match=r"takes pos_embedding none.*has pos_embedding grid"):
+    with pytest.raises(ValueError, match=r"needs pos_embedding none.*has pos_embedding grid"):
         ciq.load(backbone=small_clip(pos_embedding="grid"))
 
 
@@ -234,7 +234,7 @@ def test_presets_on_a_vit() -> None:
     kept, dropped = small_clip(vit=True), small_clip("none", vit=True)
     assert ciq.load("clipiqa", backbone=kept).settings["pos_embedding"] == "grid"
     assert ciq.load("clipiqa-pyiqa", backbone=dropped).settings["pos_embedding"] == "none"
-    with pytest.raises(ValueError, match=r"takes pos_embedding none.*has pos_embedding grid"):
+    with pytest.raises(ValueError, match=r"needs pos_embedding none.*has pos_embedding grid"):
         ciq.load("clipiqa-pyiqa", backbone=kept)
 
 
