@@ -89,7 +89,7 @@ def test_a_revision_is_asked_for(file: Path, remote: Path) -> None:
     shutil.copy(file, remote / REPO / "v2")
     assert find_prompts(f"hf://{REPO}@v2").parent.name == "v2"
     assert scores(ciq.from_pretrained(REPO, revision="v2", device="cpu")).shape == (2, 1)
-    with pytest.raises(ValueError, match="on this disk, where there is no revision v2"):
+    with pytest.raises(ValueError, match="is a local path, which has no revision v2"):
         ciq.from_pretrained(file, revision="v2")
 
 

@@ -221,7 +221,7 @@ def test_presets_and_prompts_that_do_not_go_together(clip: FrozenCLIP) -> None:
         ciq.load("x")
     with pytest.raises(ValueError, match="needs a prompt file"):
         ciq.load("clipiqa+")
-    with pytest.raises(ValueError, match="zero-shot; a prompt file goes with"):
+    with pytest.raises(ValueError, match="zero-shot; use clipiqa. with a prompt file"):
         ciq.load("clipiqa", prompts="p.safetensors")
     with pytest.raises(FileNotFoundError, match=r"p\.safetensors: no such prompt file"):
         ciq.load("clipiqa+", prompts="p.safetensors")
