@@ -19,12 +19,12 @@ def list_benchmarks() -> None:
 
 @app.command(name="get")
 def get_benchmark(name: str, /, *, root: str | None = None, url: str | None = None) -> None:
-    """Fetch a benchmark from its public address; a stopped fetch goes on where it was.
+    """Download a benchmark from its public address; an interrupted download is resumed.
 
     Args:
         name: Short name, see 'clipiqa data list'.
-        root: Where it goes (default: data/<name>).
-        url: Another address of the same files, such as a copy nearer to you.
+        root: Destination folder (default: data/<name>).
+        url: Another address of the same files, such as a nearby mirror.
     """
     from rich.console import Console
 
@@ -36,7 +36,7 @@ def get_benchmark(name: str, /, *, root: str | None = None, url: str | None = No
 
 @app.command(name="check")
 def check_benchmark(name: str, /, *, root: str) -> int:
-    """Look for a benchmark in a folder.
+    """Check that a folder holds a complete benchmark.
 
     Args:
         name: Short name, see 'clipiqa data list'.

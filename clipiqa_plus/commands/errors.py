@@ -1,4 +1,4 @@
-"""How the entry files end: with one message for what a user can mend, not with a traceback."""
+"""How the entry files exit: an error that the user can fix is one message without a traceback."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ INTERRUPTED = 130
 MENDABLE = (ValueError, OSError, ImportError)
 """Wrong options, wrong or missing files, missing packages: their messages say what to do."""
 TRACEBACK = "CLIPIQA_TRACEBACK"
-"""Environment variable: if it is set, such errors keep their traceback."""
+"""Environment variable: if set, such errors keep their traceback."""
 
 
 def run_entry(main: Callable[[], Any]) -> None:
     """Run the main function of an entry file and exit.
 
-    The traceback of a mendable error is shown if :data:`TRACEBACK` is set; any other error keeps
-    its own. Ctrl-C ends with one line.
+    A :data:`MENDABLE` error shows its traceback only if :data:`TRACEBACK` is set; other errors
+    always do. Ctrl-C ends with one line.
 
     Args:
         main: The function.
@@ -43,9 +43,9 @@ def run_entry(main: Callable[[], Any]) -> None:
 
 
 def interrupted(stop: KeyboardInterrupt | SystemExit) -> str | None:
-    """Return the line on an end by Ctrl-C, with the exception's notes on how to go on.
+    """Return the line to print after Ctrl-C, with the exception's notes on how to resume.
 
-    Lightning makes an exit of its own from Ctrl-C; of any other exit there is no line.
+    Lightning turns Ctrl-C into an exit of its own; any other exit gives None.
     """
     ctrl_c = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
     if not isinstance(ctrl_c, KeyboardInterrupt):

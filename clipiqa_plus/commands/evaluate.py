@@ -21,11 +21,11 @@ class FeatureOptions:
     dtype: Literal["fp32", "fp16"] = "fp32"
     """Number format on disk and on the device."""
     enabled: bool = True
-    """With =false every batch is encoded live."""
+    """Set to false to encode every batch live."""
     batch_size: int = 16
-    """Most views encoded together."""
+    """Largest number of views encoded together."""
     num_workers: int | None = None
-    """Decoding processes (default: those of the data)."""
+    """Decoding processes (default: as set for the data)."""
 
 
 @app.default
@@ -55,16 +55,16 @@ def evaluate(
         root: Folder of all benchmarks (default: data).
         part: The part to evaluate.
         repeats: Test on this many random splits instead.
-        train: With --repeats: the recipe to learn by in each split.
-        backbone: Name or weights file (default: as learned, or the recipe's, or RN50).
+        train: With --repeats: recipe to train with in each split.
+        backbone: Name or weights file (default: the prompt file's, else the recipe's, else RN50).
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         out: Folder for results and scores per picture.
-        report: Where the HTML page goes (default: OUT/report.html).
+        report: Path of the HTML page (default: OUT/report.html).
         wandb: Also log to this Weights & Biases project.
         tensorboard: Also log to this folder, for TensorBoard.
-        thumbnails: Pictures of a data set shown in the report.
+        thumbnails: Largest number of thumbnails per data set in the report.
         features: The feature cache.
-        command: Arguments for the record; None takes the process's own.
+        command: Arguments to record; None uses the process's own.
 
     Returns:
         The results as a DataFrame, a row for each source, data set and target.

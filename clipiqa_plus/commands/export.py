@@ -21,11 +21,11 @@ def export(
     """Export a preset as one ONNX or torch.export file.
 
     Args:
-        out: The file; its card is OUT.json.
-        preset: The way of scoring, see 'clipiqa presets'.
+        out: Output file; its card is OUT.json.
+        preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
-        backbone: Name or weights file, in place of the preset's.
-        format: ONNX, or torch.export's archive.
+        backbone: Name or weights file, instead of the preset's.
+        format: onnx, or pt2 for a torch.export archive.
     """
     import json
 

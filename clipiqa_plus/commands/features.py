@@ -6,12 +6,12 @@ from typing import Literal
 
 from cyclopts import App
 
-app = App("features", help="Look into the feature cache, verify it, prune it.")
+app = App("features", help="Inspect, verify or prune the feature cache.")
 
 
 @app.command
 def info(*, dir: str | None = None) -> None:
-    """List what the cache holds.
+    """List the contents of the cache.
 
     Args:
         dir: Folder of the features (default: as in training).
@@ -44,9 +44,9 @@ def verify(
 
     Args:
         dir: Folder of the features (default: as in training).
-        recipe: Also encode some of this recipe's pictures anew and compare.
-        part: The part that these pictures are taken from.
-        samples: Number of pictures to encode anew.
+        recipe: Also re-encode some of this recipe's pictures and compare.
+        part: Part from which these pictures are taken.
+        samples: Number of pictures to re-encode.
 
     Returns:
         The exit code: 1 if a file is damaged or a feature differs.
@@ -84,7 +84,7 @@ def prune(
 def _encoded_anew(
     path: str, dir: str | None, part: Literal["train", "val", "test"], samples: int
 ) -> bool:
-    """Compare cached features of a recipe's pictures with fresh ones; print what was found."""
+    """Compare cached features of a recipe's pictures with fresh ones and print the result."""
     from clipiqa_plus.clip.backbone import FrozenCLIP
     from clipiqa_plus.features import FeatureCache
     from clipiqa_plus.training.recipes import data_of, read_recipe
@@ -99,7 +99,7 @@ def _encoded_anew(
     found = cache.spot_check(clip, data, part, samples)
     verdict = "equal" if found.same else "NOT those of these pictures and this backbone"
     print(
-        f"{found.compared} features encoded anew, largest difference {found.difference:.1e}: "
+        f"{found.compared} features re-encoded, largest difference {found.difference:.1e}: "
         f"{verdict}; {found.missing} not in the cache"
     )
     return found.same

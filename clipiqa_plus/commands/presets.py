@@ -1,4 +1,4 @@
-"""``clipiqa presets``: the ways of scoring."""
+"""``clipiqa presets``: the built-in scoring configurations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ app = App("presets")
 
 @app.default
 def presets() -> None:
-    """List the presets, and what each of them fixes."""
+    """List the presets and what each of them fixes."""
     from rich.console import Console
     from rich.table import Table
 

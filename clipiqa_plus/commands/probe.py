@@ -25,14 +25,14 @@ def fit(
 
     Args:
         config: Recipe with a data section, or the short name of a benchmark.
-        out: The probe, a .safetensors: a source for evaluate.py --prompts and clipiqa score.
-        kind: A ridge regression, its strength chosen by leave-one-out, or an MLP of one hidden
-            layer, stopped on the validation part.
+        out: Probe file (.safetensors), accepted by evaluate.py --prompts and clipiqa score.
+        kind: A ridge regression with the penalty chosen by leave-one-out, or an MLP with one hidden
+            layer and early stopping on the validation part.
         backbone: Name or weights file (default: the recipe's).
         dir: Folder of the features (default: as in training).
-        seed: Of the MLP's first weights.
+        seed: Seed of the MLP's initial weights.
         device: Where to encode and to fit (default: the GPU if there is one).
-        licence: Of the probe, such as CC-BY-4.0.
+        licence: Licence of the probe, such as CC-BY-4.0.
     """
     from clipiqa_plus.evaluation.studies.probe_fit import fit_probe
 

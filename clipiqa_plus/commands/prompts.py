@@ -11,7 +11,7 @@ app = App("prompts", help="Show prompt files, import and export them, push them 
 
 @app.command
 def show(file: str, /, *, backbone: str | None = None, words: int = 3) -> None:
-    """Show what a prompt file was learned on, and what it reached.
+    """Show a prompt file: training data, metrics and nearest words.
 
     Args:
         file: A prompts.safetensors.
@@ -43,10 +43,10 @@ def import_file(file: str, /, *, backbone: str, out: str, licence: str | None = 
     """Import the prompts of pyiqa or of the official code.
 
     Args:
-        file: A .pth.
-        backbone: Name or weights file of what they were learned on, such as RN50.
+        file: The .pth file.
+        backbone: Name or weights file of the backbone they were learned on, such as RN50.
         out: The prompt file, a .safetensors.
-        licence: Of these prompts, as their authors state it.
+        licence: Licence of these prompts, as stated by their authors.
     """
     from clipiqa_plus.clip.backbone import FrozenCLIP
     from clipiqa_plus.prompts.files import save_prompts
@@ -59,14 +59,14 @@ def import_file(file: str, /, *, backbone: str, out: str, licence: str | None = 
 
 @app.command
 def ensemble(files: list[str], /, *, out: str, licence: str | None = None) -> None:
-    """Put prompt files of one layout, such as those of several seeds, into one file.
+    """Combine prompt files of the same layout, such as those of several seeds, into one file.
 
     Its score is the mean over the members; clipiqa score --out also writes their spread.
 
     Args:
         files: Prompt files, runs or checkpoints.
         out: The prompt file, a .safetensors.
-        licence: Of the ensemble, if the files do not state one and the same.
+        licence: Licence of the ensemble, if the files do not all state the same one.
     """
     from clipiqa_plus.prompts.ensembles import combine_prompts
 
@@ -75,11 +75,11 @@ def ensemble(files: list[str], /, *, out: str, licence: str | None = None) -> No
 
 @app.command
 def export(file: str, /, *, out: str, backbone: str | None = None) -> None:
-    """Export a prompt file into pyiqa's format.
+    """Export a prompt file to pyiqa's format.
 
     Args:
         file: A prompts.safetensors.
-        out: The .pth.
+        out: The .pth file.
         backbone: Name or weights file (default: as in the file).
     """
     from clipiqa_plus.clip.backbone import FrozenCLIP
@@ -98,7 +98,7 @@ def push(file: str, repo: str, /, *, licence: str | None = None, private: bool =
     Args:
         file: A prompts.safetensors, or the folder of a run.
         repo: user/repo.
-        licence: Such as cc-by-4.0, if the file states none.
+        licence: Licence, such as cc-by-4.0, if the file states none.
         private: Make a new repository private.
     """
     from clipiqa_plus.inference.hub import push_to_hub
@@ -107,12 +107,12 @@ def push(file: str, repo: str, /, *, licence: str | None = None, private: bool =
 
 
 def _shown(value: Any) -> str:
-    """Return a value as text without characters that a terminal obeys."""
+    """Return a value as text, with terminal control characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def _show_training(file: str) -> None:
-    """Print the training curves of the run that the file lies in, if it does."""
+    """Print the training curves of the run folder that holds the file, if any."""
     from rich.console import Console
     from rich.table import Table
 
@@ -146,7 +146,7 @@ def _show_words(file: str, backbone: str | None, words: int, facts: dict[str, An
     except (OSError, ValueError) as error:
         if backbone:
             raise
-        print(f"nearest words need the backbone's weights, name them with --backbone: {error}")
+        print(f"nearest words need the backbone's weights; name them with --backbone: {error}")
         return
     table = Table("context token", "nearest words (distance)", title="vocabulary")
     for token, near in nearest_words(prompts, clip, words).items():
@@ -162,4 +162,4 @@ def _show_words(file: str, backbone: str | None, words: int, facts: dict[str, An
     for pair, cosines in along.iterrows():
         table.add_row(escape(_shown(pair)), *(f"{cosine:.3f}" for cosine in cosines))
     Console().print(table)
-    print("scores along the line need pictures: evaluate.py draws them in its report")
+    print("scores from zero-shot to learned need pictures; evaluate.py plots them in its report")

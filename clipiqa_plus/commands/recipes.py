@@ -1,4 +1,4 @@
-"""``clipiqa recipes``: what ``--config`` takes by name."""
+"""``clipiqa recipes``: the recipes that ``--config`` finds by name."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ def reproduce(
     device: str | None = None,
     out: str | None = None,
 ) -> int:
-    """Compute a published number again, and compare.
+    """Compute a published number again and compare.
 
     Args:
-        name: Which one; list shows all of them with their sources.
+        name: Name of the result; 'list' lists all of them with their sources.
         root: Folder of all benchmarks.
-        prompts: The file of learned prompts (default: by its name beside the cached weights).
-        backbone: The file of the weights (default: by name, fetched if need be).
+        prompts: File of learned prompts (default: found by name beside the cached weights).
+        backbone: Weights file (default: found by name, downloaded if necessary).
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         out: Folder of the card (default: runs/reproduce/NAME).
 

@@ -1,4 +1,4 @@
-"""``clipiqa score``: pictures to scores."""
+"""``clipiqa score``: quality scores of pictures."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ def score(
 
     Args:
         paths: Files, folders, globs, tar shards, or - for a list on stdin.
-        out: The file: scores.csv, .jsonl or .parquet. An interrupted one is resumed. Without it
+        out: Output file (.csv, .jsonl or .parquet); an interrupted one is resumed. Without it
             the scores are printed.
-        preset: The way of scoring, see 'clipiqa presets'.
+        preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
-        backbone: Name or weights file, in place of the preset's.
-        html: Also write a page of the best and the worst pictures here.
+        backbone: Name or weights file, instead of the preset's.
+        html: Also write an HTML page of the best and worst pictures to this path.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
-        devices: Number of GPUs, a process for each.
-        batch_size: Most pictures at once.
-        workers: Threads that decode (default: as many as cores).
-        engine: With ray also URLs and Parquet tables are read.
-        max_pixels: Larger pictures are failures, or resized.
-        oversize: With --max-pixels: list larger pictures as failures, or score them made smaller,
-            which is not the published score.
+        devices: Number of GPUs, one process each.
+        batch_size: Largest number of pictures in a batch.
+        workers: Decoding threads (default: one per core).
+        engine: local, or ray, which also reads URLs and Parquet tables.
+        max_pixels: Largest picture, in pixels; --oversize decides about larger ones.
+        oversize: With --max-pixels: list larger pictures as failures, or resize them before
+            scoring, which does not give the published score.
         overwrite: Replace the file instead of resuming it.
-        interval: Also give the interval that holds the opinion score with this probability, such as
-            0.9, on the scale of the opinion scores that the prompts were learned from.
+        interval: Also give the interval that contains the opinion score with this probability, such
+            as 0.9, on the scale of the opinion scores that the prompts were learned from.
 
     Returns:
         The exit code: 1 if a picture has no score, 130 after Ctrl-C.
@@ -89,7 +89,7 @@ def score(
         check_sources(paths)
         return _print_scores(ready(device=device), paths, workers, limit)
     if html and "://" in out:
-        raise ValueError(f"--html is made from a file of scores on this machine, not {out}")
+        raise ValueError(f"--html needs a local file of scores, not {out}")
     how = (batch_size, workers, overwrite, True, limit)
     try:
         if engine == "ray":
@@ -102,9 +102,9 @@ def score(
             scorer = ready(device="cpu")
             done = score_files(scorer, paths, out, *how, name_devices(devices, device), ready)
     except KeyboardInterrupt:
-        print(f"clipiqa: interrupted; the same command goes on with {out}", file=sys.stderr)
+        print(f"clipiqa: interrupted; run the same command to resume {out}", file=sys.stderr)
         return INTERRUPTED
-    earlier = f", {done.earlier:,} of them before" if done.earlier else ""
+    earlier = f", {done.earlier:,} of them scored earlier" if done.earlier else ""
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
     print(f"{done.scored:,} scores by {preset} in {out}")
     if html and done.scored:
@@ -126,7 +126,7 @@ def _print_scores(
         print(*scorer.columns, *([] if alone else ["image"]), sep="\t")
     try:
         for row in score_pictures(scorer, paths, workers, limit):
-            # What could move the cursor or break the line is shown, not obeyed.
+            # Control characters are escaped: they could move the cursor or break the line.
             name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in row.name)
             if row.scores is None:
                 print(f"clipiqa: {name}: {row.reason}", file=sys.stderr)

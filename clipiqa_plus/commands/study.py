@@ -1,4 +1,4 @@
-"""``clipiqa study``: questions that are answered by trying, on cached features."""
+"""``clipiqa study``: experiments on cached features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from cyclopts import App
 
-app = App("study", help="How many ratings, which prompts, which seed: answered by trying.")
+app = App("study", help="Study the number of ratings, prompts and seeds on cached features.")
 
 
 @app.command
@@ -27,21 +27,21 @@ def labels(
 
     Args:
         config: Recipe with a data section, or the short name of a benchmark.
-        out: Folder for table and page. An interrupted study goes on.
-        sizes: Numbers of ratings between 25 and all.
-        draws: Random draws of each number.
+        out: Folder for table and page. An interrupted study is resumed.
+        sizes: Number of training set sizes, from 25 ratings to all.
+        draws: Random draws of each size.
         most: The largest number of ratings (default: all of the training and validation part).
         backbone: Name or weights file (default: the recipe's).
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
-        overwrite: Begin anew.
+        overwrite: Start again from scratch.
     """
     from clipiqa_plus.evaluation.studies import labels as study
     from clipiqa_plus.evaluation.studies.material import StudyRows, load_material
     from clipiqa_plus.report.study_page import curves
 
     if draws < 2:
-        raise ValueError(f"{draws} draws; an interval takes 2 at least")
+        raise ValueError(f"{draws} draws; an interval needs at least 2")
     material = load_material(config, backbone, dir, device)
     counts = study.rating_counts(material, sizes, most)
     settings = {"study": "labels", "counts": counts, **material.facts()}
@@ -86,13 +86,13 @@ def seeds(
     table, fitted = study.study_seeds(material, count, bags)
     file = study.save_ensemble(Path(out) / "ensemble.safetensors", material, fitted)
     long = table.melt("seeds", ["SRCC", "ensemble"], "what", "value")
-    long["what"] = long["what"].replace({"SRCC": "that seed alone", "ensemble": "first seeds"})
+    long["what"] = long["what"].replace({"SRCC": "this seed alone", "ensemble": "ensemble"})
     chart = curves(long.rename(columns={"value": "SRCC"}), "seeds", "SRCC", "what")
     note = (
         f"SRCC on the {len(material.test):,} pictures of the test part: of each seed alone, and of "
         f"the mean score of all seeds up to it. The ensemble of all: {file}"
     )
-    _finish(Path(out), "What the seed decides", study.sentence(table), table, chart, note)
+    _finish(Path(out), "Effect of the seed", study.sentence(table), table, chart, note)
 
 
 @app.command
@@ -163,7 +163,7 @@ def prompts(
 def _finish(
     folder: Path, title: str, sentence: str, table: object, chart: object, note: str
 ) -> None:
-    """Write table and page, print the table and three closing lines."""
+    """Write the table and the page; print the table and the closing lines."""
     import pandas as pd
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""``clipiqa train``: a recipe, and options of it in any number."""
+"""``clipiqa train``: a recipe, and options that override it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def train(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True)],
     default_recipe: Annotated[Path | None, Parameter(parse=False)] = None,
 ) -> Any:
-    """Tune context tokens by a recipe, then test them.
+    """Tune context tokens with a recipe, then test them.
 
     Args:
-        options: --config RECIPE, and any option of it, see --help.
-        default_recipe: Recipe for when none is named.
+        options: --config RECIPE, and options that override it, see --help.
+        default_recipe: Recipe used when none is named.
 
     Returns:
         The command line, a TrainCLI, with ``model``, ``datamodule`` and ``trainer``.

@@ -1,7 +1,7 @@
 """Scores per picture -> the tables of a comparison: results, differences, all pairs of sources.
 
-Every number comes from the table of scores per picture; no model is needed. What cannot
-be computed, or only roughly, stands in the column ``note``.
+Every number comes from the table of scores per picture; no model is needed. The column ``note``
+states which numbers are rough or could not be computed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from clipiqa_plus.metrics.significance import (
 )
 
 WITHIN_CONTENT = "within_content"
-"""Column that marks scores which compare only within one content, as PIQ23's."""
+"""Column that marks scores which are comparable only within one content, as in PIQ23."""
 SKIPPED = "skipped.csv"
 """File that lists the pictures without a score."""
 FEW_UNITS = 20
-"""Below so many pictures or contents intervals are called rough, and tests approximate."""
+"""With fewer pictures or contents, notes call intervals rough and tests approximate."""
 
 SIGNIFICANT = 0.05
 """Level of the tests."""
@@ -43,14 +43,14 @@ RESULTS = (
     *("KRCC", "KRCC_low", "KRCC_high", "RMSE", "RMSE_low", "RMSE_high"),
     *("PLCC_logistic", "RMSE_logistic", "n", "resampled", "note"),
 )
-"""Of a result: metrics with the ends of their 95% intervals, the number of pictures, what was
-resampled, and what limits the numbers."""
+"""Columns of a result: metrics with the ends of their 95% intervals, the number of pictures, the
+resampled units, and notes on limits of the numbers."""
 DIFFERENCES = (
     *("dSRCC", "dSRCC_low", "dSRCC_high", "p_SRCC", "dPLCC", "dPLCC_low", "dPLCC_high", "p_PLCC"),
     *("p_williams", "n", "resampled", "note"),
 )
-"""Of a difference: 95% interval and p-value by sign flips over contents, and Williams' test of
-PLCC, which takes the pictures as independent."""
+"""Columns of a difference: 95% interval and p-value by sign flips over contents, and Williams' test
+of PLCC, which treats the pictures as independent."""
 
 
 class Comparison(NamedTuple):
@@ -65,9 +65,9 @@ class Comparison(NamedTuple):
     """The same for every pair of sources, where there are more than two."""
 
     def add(self, data: str, other: Comparison) -> Comparison:
-        """Return the tables with those of a data set behind them, its name in column ``data``.
+        """Return the tables with those of a data set appended, its name in column ``data``.
 
-        Holm's correction is made over all rows of a table.
+        Holm's correction is applied over all rows of a table.
         """
         results, differences, pairs = (
             pd.concat([known, new.assign(data=data)[["data", *new]]], ignore_index=True)
@@ -77,11 +77,11 @@ class Comparison(NamedTuple):
 
 
 NOTHING = Comparison(pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
-"""What the first data set is added to."""
+"""Empty tables, to which the first data set is added."""
 
 
 class _Units(NamedTuple):
-    """What is resampled."""
+    """The units that are resampled: contents or pictures."""
 
     groups: NDArray[Any] | None
     text: str
@@ -151,8 +151,8 @@ def compare_sources(
         scores: What :func:`~clipiqa_plus.evaluation.evaluation.score` returned.
         sources: Names of the sources; the others are compared with the first.
         resamples: Number of bootstrap resamples, and of random sign patterns.
-        skipped: Number of pictures that should be among the scores and could not be read.
-        backbones: Of each source, in words: the notes say where they are not the same.
+        skipped: Number of pictures without a score because they could not be read.
+        backbones: Backbone of each source, in words; notes name them where they differ.
     """
     results: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -177,7 +177,7 @@ def compare_sources(
 
 
 def _backbones(row: dict[str, Any], backbones: Mapping[str, str]) -> str:
-    """Which backbone a row is about, where sources have different ones."""
+    """The backbones of a row, if the sources have different ones."""
     if len(set(backbones.values())) < 2:
         return ""
     mine = backbones[row["prompts"]]
@@ -226,7 +226,7 @@ def _compare_target(
 def _compare_within(
     scores: pd.DataFrame, sources: list[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Medians over contents, and Wilcoxon's signed-rank test over them in place of resampling."""
+    """Medians over contents, with Wilcoxon's signed-rank test instead of resampling."""
     metrics = [name for name in COLUMNS if name != "n"]
     of_content = {
         source: pd.DataFrame(
@@ -253,7 +253,7 @@ def _compare_within(
 
 
 def _units(scores: pd.DataFrame) -> _Units:
-    """By content where all contents are known, else by picture."""
+    """Resample by content if all contents are known, otherwise by picture."""
     n = len(scores)
     missing = int(scores["content"].isna().sum()) if "content" in scores else n
     if missing:
@@ -283,7 +283,7 @@ def _test_limit(units: _Units) -> str:
 def _note(
     units: _Units, predictions: dict[str, NDArray[np.float64]], mos: ArrayLike, limit: str
 ) -> str:
-    """What limits the numbers of these sources."""
+    """The limits of the numbers of these sources."""
     n = np.size(mos)
     notes = []
     if n < 3:
@@ -298,24 +298,24 @@ def adjust(differences: pd.DataFrame) -> pd.DataFrame:
     """Add Holm's correction of ``p_SRCC`` over all rows as ``p_holm``, and the ``verdict``.
 
     Args:
-        differences: Those of all data sets that are judged together.
+        differences: Differences of all data sets that are tested together.
 
     Returns:
-        The table with both columns behind ``p_SRCC``. The verdict is ``better`` or ``worse`` where
+        The table with both columns after ``p_SRCC``. The verdict is ``better`` or ``worse`` where
         ``p_holm`` is below :data:`SIGNIFICANT`, else ``not told apart``; ``too few`` or
         ``undefined`` where there is no p-value.
     """
     adjusted = differences.drop(columns=["p_holm", "verdict"], errors="ignore")
-    place = adjusted.columns.get_loc("p_SRCC")
-    assert isinstance(place, int)
-    adjusted.insert(place + 1, "p_holm", holm(adjusted["p_SRCC"].to_numpy(np.float64)))
+    column = adjusted.columns.get_loc("p_SRCC")
+    assert isinstance(column, int)
+    adjusted.insert(column + 1, "p_holm", holm(adjusted["p_SRCC"].to_numpy(np.float64)))
     words = [verdict(row.dSRCC, row.p_holm) for row in adjusted.itertuples()]
-    adjusted.insert(place + 2, "verdict", pd.Series(words, adjusted.index, dtype=object))
+    adjusted.insert(column + 2, "verdict", pd.Series(words, adjusted.index, dtype=object))
     return adjusted
 
 
 def verdict(difference: float, p_holm: float) -> str:
-    """Return a comparison in a word, see :func:`adjust`."""
+    """Return the verdict of a comparison, see :func:`adjust`."""
     if np.isnan(p_holm):
         return "undefined" if np.isnan(difference) else "too few"
     if p_holm >= SIGNIFICANT:

@@ -1,4 +1,4 @@
-"""How many opinions of a test part lie in the intervals that a prompt file or probe states."""
+"""Coverage: the share of a test part's MOS inside the intervals of a prompt file or probe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measured_coverage(name: str, source: Source, scores: pd.DataFrame) -> dict[s
     Returns:
         ``coverage``: by target, the share of pictures (``share``), their number (``n``), the
         half-width (``half_width``) and the number of pictures it was measured on (``measured_on``).
-        Nothing for a source without intervals.
+        Empty for a source without intervals.
     """
     file = source_file(source)
     if file is None or is_foreign(path := find_prompts(file)):
@@ -49,7 +49,7 @@ def measured_coverage(name: str, source: Source, scores: pd.DataFrame) -> dict[s
 
 
 def coverage_lines(record: Mapping[str, Any]) -> list[str]:
-    """Say for each source with intervals how many opinions lie in them.
+    """Return a sentence on the coverage of each source with intervals.
 
     Args:
         record: Record of an evaluation, see

@@ -1,4 +1,4 @@
-"""Prompts x data sets -> a score per picture, from which every number of a comparison comes."""
+"""Prompts x data sets -> a score per picture, the basis of every number of a comparison."""
 
 from __future__ import annotations
 
@@ -80,20 +80,20 @@ def load_sources(
         specs: Each ``zero_shot``, a probe, what
             :func:`~clipiqa_plus.prompts.files.find_prompts` takes, or ``NAME=`` and one of those;
             see :func:`~clipiqa_plus.evaluation.naming.name_sources`.
-        backbone: Backbone of all sources; None takes the one that each prompt file names, and
-            for zero-shot that of the first of them.
-        fallback: Backbone of zero-shot if neither is there.
-        pos_embedding: Of zero-shot without prompt files, see
+        backbone: Backbone of all sources; None takes the one named in each prompt file, and for
+            zero-shot that of the first prompt file.
+        fallback: Backbone of zero-shot if neither is given.
+        pos_embedding: Positional embedding of zero-shot without prompt files, see
             :class:`~clipiqa_plus.module.CLIPIQAPlus`.
         pairs: Antonym pairs of zero-shot.
-        reduction: Of zero-shot: ``mean``, or ``none``: one score for each target. None takes the
-            latter for several pairs.
+        reduction: Reduction of zero-shot: ``mean``, or ``none`` for one score per target. None
+            takes the latter for several pairs.
 
     Returns:
         The sources by name. Sources of one backbone share it.
 
     Raises:
-        ValueError: If a source is given twice or its backbone is not known.
+        ValueError: If a source is given twice or its backbone is unknown.
         FileNotFoundError: If a prompt file does not exist.
     """
     named = name_sources(specs)
@@ -136,16 +136,16 @@ def zero_shot_options(
 
     Args:
         recipe: The recipe of the data set.
-        train: The recipe of training, if there is one: its model section comes first.
+        train: The training recipe, if any; its model section takes precedence.
 
-    Without a model section the backbone is that of the paper, RN50.
+    Without a model section the backbone is RN50, as in the paper.
     """
     model = (train or {}).get("model") or recipe.get("model") or {}
     return {
         "fallback": model.get("backbone", "RN50"),
         "pos_embedding": model.get("pos_embedding"),
         "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
-        # A regressor is learned: without one, zero-shot takes the mean of the pairs.
+        # Zero-shot has no learned regressor: it averages the pairs.
         "reduction": "none" if model.get("reduction") == "none" else "mean",
     }
 
@@ -158,24 +158,24 @@ def evaluate(
     cache: FeatureCache | None = None,
     pictures: int = 0,
 ) -> Evaluated:
-    """Score the pictures of a part with every source, and by interpolation to every learned one.
+    """Score a part's pictures with every source, and interpolate to each learned one.
 
     Each picture is encoded once per backbone.
 
     Args:
         sources: The sources by name.
-        data: The data module; it is set up if need be.
+        data: The data module; it is set up if necessary.
         part: ``train``, ``val`` or ``test``.
         device: Where to compute.
-        cache: Where features are kept for the next time; None encodes and forgets.
-        pictures: Most thumbnails to make.
+        cache: Feature cache; None encodes without saving.
+        pictures: Largest number of thumbnails.
 
     Returns:
-        What can be saved and made into a page.
+        Scores and facts to save, from which the page is made.
 
     Raises:
         RuntimeError: If a source's context tokens are random.
-        ValueError: If a source has not one score for each target, or the part is empty.
+        ValueError: If a source does not have one score per target, or the part is empty.
     """
     features = _encoded(sources, data, part, device, cache)
     scores = _scored(sources, features, data, part)
@@ -249,7 +249,7 @@ def _features(
 ) -> Tensor:
     """Image features of a part's pictures in order: float32 [N, D], on the backbone's device.
 
-    Of the plain pictures always: the training part's own views may be random crops.
+    Always of plain pictures: the views used in training may be random crops.
     """
     data = copy.copy(data)
     data.train_views, data.features = data.eval_views, {}
@@ -282,7 +282,7 @@ def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -
 
 
 def describe(sources: Mapping[str, Source], data: IQADataModule, part: str) -> dict[str, Any]:
-    """Return what a later reader needs to know of the sources and the data set: JSON values."""
+    """Return the facts on sources and data set that the results depend on: JSON values."""
     return {
         "dataset": data.title or data.name or type(data).__name__,
         "part": part,
@@ -295,7 +295,7 @@ def describe(sources: Mapping[str, Source], data: IQADataModule, part: str) -> d
         "sources": {
             name: {
                 **source.backbone.describe(),
-                **_asked(source),
+                **_scoring(source),
                 **_file(source),
                 "seen": seen_note(source, data, part),
                 **_inside(source),
@@ -305,15 +305,15 @@ def describe(sources: Mapping[str, Source], data: IQADataModule, part: str) -> d
     }
 
 
-def _asked(source: Source) -> dict[str, Any]:
-    """What a source asks of a picture: antonym pairs, or a regression."""
+def _scoring(source: Source) -> dict[str, Any]:
+    """How a source scores: by antonym pairs or by a probe."""
     if isinstance(source, ProbeSource):
         return {"probe": source.probe.kind}
     return {"pairs": [list(pair) for pair in source.prompts.pairs]}
 
 
 def _inside(source: Source) -> dict[str, Any]:
-    """What learned prompts look like; nothing for fixed words and probes."""
+    """Nearest words and cosines of learned prompts; empty for fixed words and probes."""
     if isinstance(source, ProbeSource) or not isinstance(source.prompts, ContextPrompts):
         return {}
     return {
@@ -324,9 +324,9 @@ def _inside(source: Source) -> dict[str, Any]:
 
 
 def compare_evaluated(found: Evaluated) -> Comparison:
-    """Compute both tables of an evaluated data set, with what limits them in the notes.
+    """Compute the tables of an evaluated data set, with notes on their limits.
 
-    Sources that are tested on pictures of their own training are warned of.
+    A warning names sources that are tested on pictures of their own training.
     """
     sources = found.about["sources"]
     skipped, towers = len(found.about["skipped"]), backbones(found.about)

@@ -1,4 +1,4 @@
-"""The line between zero-shot and learned: text features in between, and what they score."""
+"""Interpolation from zero-shot to learned text features, and the scores along it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from clipiqa_plus.inference.probes import ProbeSource, Source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 
 THIRDS = ("lowest", "middle", "highest")
-"""Of the pictures, by MOS."""
+"""Thirds of the pictures by MOS."""
 STEPS = 20
-"""Parts of the line."""
+"""Number of interpolation steps."""
 
 
 def between(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = STEPS) -> dict[float, Tensor]:
-    """Walk in text features from the words of a prompt source to what was learned around them.
+    """Interpolate text features from the fixed words to the learned prompts.
 
     Args:
         prompts: Learned context tokens.
@@ -42,7 +42,7 @@ def between(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = STEPS) -> di
 
 
 def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> pd.DataFrame:
-    """Cosine of the two prompts of each antonym pair along the line; at 1 nothing tells them apart.
+    """Cosine of the two prompts of each antonym pair along the interpolation; 1 means identical.
 
     Args:
         prompts: Learned context tokens.
@@ -50,7 +50,7 @@ def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> p
         steps: Parts of the line.
 
     Returns:
-        A row for each pair in words, a column for each weight.
+        One row per antonym pair, one column per weight.
     """
     found = {}
     for weight, text in between(prompts, clip, steps).items():
@@ -65,7 +65,7 @@ def interpolate(
     ids: ArrayLike,
     targets: Sequence[str],
 ) -> pd.DataFrame:
-    """Score pictures along the line of every learned source.
+    """Score pictures along the interpolation to every learned source.
 
     Args:
         sources: The sources by name.
@@ -84,23 +84,23 @@ def interpolate(
             with torch.inference_mode():
                 scores = source.score_features(features[name], text).float().cpu().numpy()
             for column, target in enumerate(targets):
-                place = {"source": name, "target": target, "weight": weight}
-                frames.append(pd.DataFrame({**place, "id": ids, "score": scores[:, column]}))
+                keys = {"source": name, "target": target, "weight": weight}
+                frames.append(pd.DataFrame({**keys, "id": ids, "score": scores[:, column]}))
     empty = pd.DataFrame(columns=["source", "target", "weight", "id", "score"])
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
 def along(interpolated: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the scores along the line.
+    """Summarise the scores along the interpolation.
 
     Args:
-        interpolated: Rows of one target of :func:`interpolate`.
+        interpolated: Rows of :func:`interpolate` for one target.
         scores: Scores per picture of that target.
 
     Returns:
-        A row for each source and weight: ``source``, ``weight``, ``SRCC`` (its median over
-        contents where scores compare only within them; NaN of constant scores) and the mean
-        score of the ``lowest``, ``middle`` and ``highest`` third of the pictures by MOS.
+        A row for each source and weight: ``source``, ``weight``, ``SRCC`` (the median
+        over contents if scores are comparable only within them; NaN for constant scores) and the
+        mean score of the ``lowest``, ``middle`` and ``highest`` third of the pictures by MOS.
     """
     mos = scores.set_index("id")["mos"]
     third = pd.Series((mos.rank(method="first") - 1) * 3 // len(mos), dtype=int)

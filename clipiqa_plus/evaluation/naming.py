@@ -18,25 +18,24 @@ _COLUMNS = {
     *("id", "image", "target", "mos", "mos_raw", "content", "distortion", "level"),
     *(WITHIN_CONTENT, LEARNED),
 }
-"""Columns of a table of scores, which no source may be called."""
+"""Columns of a table of scores; no source may have these names."""
 _GENERIC = {Path(PROMPT_FILE).stem, "config"}
-"""File names that every run folder has: the folder's name is more telling."""
+"""File names that every run folder has; the folder's name is used instead."""
 
 
 def name_sources(specs: Sequence[str]) -> dict[str, str]:
     """Name prompt sources: ``zero_shot``, the name of a run's folder, or ``NAME=PATH``.
 
     Args:
-        specs: Each ``zero_shot``; a prompt file, checkpoint, run folder or ``hf://user/repo``;
-            or one of those behind a name and ``=``.
+        specs: Each ``zero_shot``, a prompt file, checkpoint, run folder or ``hf://user/repo``,
+            optionally preceded by a name and ``=``.
 
     Returns:
-        The sources without their names, by name. Names that would be equal get the folders above
-        in front, joined by ``-``.
+        The sources by name, without their prefix. Equal names are prefixed with parent folders,
+        joined by ``-``.
 
     Raises:
-        ValueError: If two sources are the same or bear the same given name, or a name cannot be
-            one.
+        ValueError: If two sources are the same or have the same name, or a name is not allowed.
         FileNotFoundError: If there is no such prompt file.
     """
     given: dict[int, str] = {}
@@ -64,14 +63,14 @@ def name_sources(specs: Sequence[str]) -> dict[str, str]:
 
 
 def name_data(recipes: Iterable[str | Path]) -> dict[str, Path]:
-    """Name data sets after their recipes; those called ``config.yaml``, after their folders.
+    """Name data sets after their recipes, or after the folder of a ``config.yaml``.
 
     Args:
         recipes: Paths of recipes; the same one twice counts once.
 
     Returns:
-        The recipes by name, in order. Names that would be equal get the folders above in front,
-        joined by ``-``.
+        The recipes by name, in order. Equal names are prefixed with parent folders, joined by
+        ``-``.
     """
     paths = list({Path(recipe).absolute(): Path(recipe) for recipe in recipes}.items())
     places = [path.with_suffix("").parts for path, _ in paths]
@@ -79,7 +78,7 @@ def name_data(recipes: Iterable[str | Path]) -> dict[str, Path]:
 
 
 def _place(source: str) -> tuple[str, ...]:
-    """The parts of a source's path, the most telling last."""
+    """The parts of a source's path, the most specific last."""
     if source == ZERO_SHOT:
         return (ZERO_SHOT,)
     if source.startswith(HUB):
@@ -93,7 +92,7 @@ def _place(source: str) -> tuple[str, ...]:
 
 
 def _distinct(places: Sequence[tuple[str, ...]], taken: Iterable[str] = ()) -> list[str]:
-    """The shortest ends of paths that differ from each other."""
+    """The shortest distinct endings of paths."""
     taken = set(taken)
     ends = [place[:-1] if len(place) > 1 and place[-1] in _GENERIC else place for place in places]
     names = [""] * len(ends)
@@ -105,6 +104,6 @@ def _distinct(places: Sequence[tuple[str, ...]], taken: Iterable[str] = ()) -> l
 
 
 def _clean(text: str) -> str:
-    """Printable text on one line that no spreadsheet takes for a formula."""
+    """Printable text on one line that no spreadsheet reads as a formula."""
     printable = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))
     return printable.strip().lstrip("=+-@. ") or "source"

@@ -1,7 +1,7 @@
 """Published numbers that :mod:`clipiqa_plus.evaluation.reproduction` computes again.
 
-SRCC, then PLCC (raw, without a fit), of the test part named by the data recipe. What is accepted,
-and why, is part of each entry; so is where the number stands.
+SRCC and PLCC (without a logistic fit) on the test part of the data recipe. Each entry states the
+accepted range, its reason and the source of the number.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from clipiqa_plus.inference.presets import PRESETS, AntonymPairs
 
 @dataclass(frozen=True)
 class Number:
-    """A published correlation and what is accepted for it, ends included."""
+    """A published correlation and its accepted range, ends included."""
 
     published: float
     lowest: float
     highest: float
 
     def holds(self, value: float) -> bool:
-        """Whether a value is accepted; NaN is not."""
+        """Return True for an accepted value; NaN is not accepted."""
         return self.lowest <= value <= self.highest
 
 
@@ -34,7 +34,7 @@ class PromptSource:
     Attributes:
         file: Name of the file beside the cached weights, or its path below the working folder.
         obtain: How to get it, a sentence.
-        sha256: Beginning of its SHA-256, in hex; empty where none is known.
+        sha256: First hex digits of its SHA-256; empty if unknown.
     """
 
     file: str
@@ -47,20 +47,20 @@ class Published:
     """One published result.
 
     Attributes:
-        name: What it is called on the command line.
+        name: Its name on the command line.
         summary: What was measured.
-        source: Where it is printed.
+        source: Where it is published.
         data: Recipe of the data set.
         srcc: Expected SRCC; None where none is published.
         plcc: Expected PLCC; None likewise.
-        reason: Why so much deviation is accepted.
-        options: Options of the data set that take the place of the recipe's.
+        reason: Reason for the tolerance.
+        options: Options of the data set that override the recipe's.
         prompts: Learned prompts; None for zero-shot.
         pairs: Antonym pairs of zero-shot.
         backbone: Name of the weights.
         pos_embedding: Positional embedding of the image tower.
-        sample: Only so many pictures: the first of the label file's rows in the order that Python's
-            ``random.shuffle`` gives them after ``random.seed(0)``.
+        sample: Number of pictures to test: the first rows of the label file after Python's
+            ``random.shuffle`` with ``random.seed(0)``; None takes all.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Published:
 
 
 def near(published: float, tolerance: float) -> Number:
-    """Accept as much below a published number as above it."""
+    """Return a number with a symmetric tolerance."""
     return Number(published, round(published - tolerance, 6), round(published + tolerance, 6))
 
 

@@ -1,4 +1,4 @@
-"""The protocol of k random splits: tune and test within each, report over all."""
+"""The protocol of k random splits: train and test within each, summarise over all."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def repeated(
         recipe: Recipe with the data section.
         sources: Prompt sources that are the same in every split, by name.
         repeats: Number of splits.
-        train: Recipe by which context tokens are learned in each split; None learns none.
+        train: Recipe for learning context tokens in each split; None learns none.
         out: Folder; gets ``repeats.csv``, ``over_repeats.csv`` and the runs, one per split.
         device: Where to compute.
-        cache: Where features are kept; pictures are encoded once for all splits.
+        cache: Feature cache; pictures are encoded once for all splits.
         root: Folder of all data sets, if not the recipe's.
 
     Returns:
         One row per split, target and source, with the numbers of
         :data:`~clipiqa_plus.evaluation.comparison.COLUMNS`, ``skipped`` and ``note``: how many of
-        the pictures a source was trained on. Such sources are warned of.
+        the pictures a source was trained on. A warning names such sources.
 
     Raises:
         ValueError: If there are fewer than 2 repeats, or nothing to test.
@@ -99,7 +99,7 @@ def over_repeats(results: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per target and source: median, mean and standard deviation of SRCC and PLCC, the
         number of splits, and the p-value of Wilcoxon's signed-rank test of SRCC against the first
-        source. A metric that does not exist in some split is summarised over none: NaN.
+        source. A metric that is undefined in any split has NaN summaries.
     """
     rows = []
     for target, group in results.groupby("target", sort=False):

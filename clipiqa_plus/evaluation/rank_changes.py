@@ -23,29 +23,29 @@ _SIDE, _QUALITY = 112, 60  # of thumbnails: 2 to 3 KB each
 
 
 class RankChange(NamedTuple):
-    """A picture that another source ranks nearer to MOS, or farther from it."""
+    """A picture whose rank by another source is nearer to its rank by MOS, or farther."""
 
     id: int
     image: str
     mos: float
     first: float
-    """Score of the source compared with."""
+    """Score of the reference source."""
     other: float
     gain: float
-    """Share of all ranks that the picture came nearer to its rank by MOS; below 0: farther."""
+    """Decrease of the distance to the rank by MOS, as a share of all ranks; below 0: increase."""
 
 
 def rank_errors(prediction: ArrayLike, mos: ArrayLike) -> NDArray[np.float64]:
-    """How far each picture's rank by score is from its rank by MOS.
+    """Distance of each picture's rank by score from its rank by MOS.
 
-    Ranks, since scores and MOS need not share a scale: what SRCC sums up, picture by picture.
+    Ranks, because scores and MOS need not share a scale: the picture's contribution to SRCC.
 
     Args:
         prediction: Scores, [N].
         mos: MOS, [N].
 
     Returns:
-        [N], as a share of the N pictures: 0 is the right place, near 1 the other end.
+        [N], as a share of the N pictures: 0 for the same rank, near 1 for opposite ends.
     """
     ranks, truth = rankdata(prediction), rankdata(mos)
     return np.abs(ranks - truth) / len(ranks)
@@ -58,11 +58,11 @@ def largest_rank_changes(
 
     Args:
         scores: Scores per picture of one target.
-        first: Source compared with.
-        other: The source.
+        first: Reference source.
+        other: Source compared with it.
 
     Returns:
-        At most :data:`MOST_CHANGED` helped and as many hurt ones, the most moved first.
+        At most :data:`MOST_CHANGED` helped and as many hurt pictures, largest changes first.
     """
     mos = scores["mos"].to_numpy()
     gain = rank_errors(scores[first], mos) - rank_errors(scores[other], mos)
@@ -78,13 +78,13 @@ def largest_rank_changes(
 def thumbnails(
     data: IQADataModule, scores: pd.DataFrame, sources: Sequence[str], count: int
 ) -> pd.DataFrame:
-    """Make small JPEGs of pictures for the report: first of those that tuning moved most.
+    """Make small JPEGs for the report, largest rank changes first.
 
     Args:
         data: The data module that was scored.
         scores: What :func:`score` returned.
         sources: Names of the sources; the others are compared with the first.
-        count: Most pictures to take.
+        count: Largest number of pictures.
 
     Returns:
         ``id`` and ``jpeg`` (bytes), in the order of their use.
@@ -95,7 +95,7 @@ def thumbnails(
         for error in errors[1:]:
             moved[group.index] = np.maximum(moved[group.index], np.abs(error - errors[0]))
     order = moved.groupby(scores["id"]).max().sort_values(ascending=False, kind="stable")
-    dataset = data.dataset("test")  # its views are plain, as those of every part evaluated
+    dataset = data.dataset("test")  # plain views, as for every evaluated part
     found = {}
     for row in track(order.index[:count], description="thumbnails", transient=True):
         picture = Image.fromarray(dataset.picture(int(row), 0))
@@ -110,8 +110,8 @@ def data_uris(path: Path, budget: int) -> dict[str, str]:
     """Read thumbnails for a page.
 
     Args:
-        path: A ``thumbnails.parquet``; none if it does not exist.
-        budget: Bytes they may take in the page; those at the end are left out.
+        path: A ``thumbnails.parquet``; without the file there are no thumbnails.
+        budget: Bytes they may take in the page; the last ones are left out.
 
     Returns:
         Data URIs by id.

@@ -1,4 +1,4 @@
-"""A published number computed again from weights, prompts and pictures, with a card."""
+"""Recompute a published number from weights, prompts and pictures, and write a card."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out beside what is published.
+    """Recomputed numbers beside the published ones.
 
     Attributes:
         published: The entry.
         here: SRCC and PLCC as computed.
-        card: All that the numbers depend on, JSON values.
+        card: Everything that the numbers depend on, JSON values.
         scores: Scores per picture, see :func:`~clipiqa_plus.evaluation.evaluation.score`.
     """
 
@@ -53,7 +53,7 @@ class Reproduction:
 
     @property
     def ok(self) -> bool:
-        """Whether every published number is met."""
+        """True if every published number is reproduced within its tolerance."""
         expected = self.published.expected
         return all(number.holds(self.here[metric]) for metric, number in expected.items())
 
@@ -62,7 +62,7 @@ def find_published(name: str) -> Published:
     """Return a published result.
 
     Raises:
-        ValueError: If there is none of that name, with those that are alike.
+        ValueError: If the name is unknown; the message suggests similar names.
     """
     if name in PUBLISHED:
         return PUBLISHED[name]
@@ -81,21 +81,21 @@ def reproduce(
     device: str | torch.device = "cpu",
     cache: FeatureCache | None = None,
 ) -> Reproduction:
-    """Compute a published result again.
+    """Recompute a published result.
 
     Args:
         entry: The published result.
         root: Folder that holds the folders of the benchmarks.
-        prompts: The file of learned prompts; None looks for it by name, see
+        prompts: File of learned prompts; None looks for it by name, see
             :func:`prompts_path`.
-        backbone: File of the weights, in place of their name; it must hold the same weights.
+        backbone: Weights file, if not found by name; it must hold the same weights.
         device: Where to compute.
-        cache: Where features are kept; None encodes and forgets.
+        cache: Feature cache; None encodes without saving.
 
     Raises:
-        FileNotFoundError: If weights, prompts or pictures are missing: all of them in one message,
-            each with what to put where.
-        ValueError: If the prompts or the weights are others than the published ones.
+        FileNotFoundError: If weights, prompts or pictures are missing; one message lists all of
+            them, each with its remedy.
+        ValueError: If the prompts or the weights are not the published ones.
     """
     began = time.monotonic()
     missing: list[str] = []
@@ -133,7 +133,7 @@ def reproduce(
 
 
 def prompts_path(entry: Published) -> Path | None:
-    """Return where the prompt file of an entry is looked for; None for zero-shot.
+    """Return the path where an entry's prompt file is expected; None for zero-shot.
 
     A name alone is one in the folder of the weights: ``$CLIPIQA_CACHE``, else
     ``~/.cache/clipiqa_plus``.
@@ -191,7 +191,7 @@ def markdown_card(result: Reproduction) -> str:
 
 
 _ABOVE = {"name", "summary", "source", "tolerance", "within"}
-"""Entries of the card that its page has above the table."""
+"""Entries of the card that the page shows above the table."""
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:
@@ -212,7 +212,7 @@ def _range(number: Number) -> str:
 
 
 def _gather(missing: list[str], step: Callable[[], _T]) -> _T | None:
-    """Do a step; note what it misses instead of raising it."""
+    """Run a step; collect the message of a missing file instead of raising it."""
     try:
         return step()
     except FileNotFoundError as error:
@@ -235,7 +235,7 @@ def _prompts(entry: Published, given: str | os.PathLike[str] | None) -> Path | N
     digest = sha256_of(path)
     if not digest.startswith(wanted.sha256):
         raise ValueError(
-            f"{path} is another file than {wanted.file}: its SHA-256 is {digest}, not "
+            f"{path} is not {wanted.file}: its SHA-256 is {digest}, not "
             f"{wanted.sha256}... . {wanted.obtain}"
         )
     return path
@@ -255,7 +255,7 @@ def _backbone(entry: Published, given: str | None) -> FrozenCLIP:
 
 
 def _checked_options(entry: Published) -> dict[str, Any]:
-    """Options that decide which files are read."""
+    """Options that determine which files are read."""
     recipe = read_recipe(entry.data)["data"]["init_args"] | dict(entry.options)
     return {key: value for key, value in recipe.items() if key != "root"}
 

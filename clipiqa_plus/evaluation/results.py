@@ -1,4 +1,4 @@
-"""Result tables for the terminal, as CSV, JSON, Markdown and LaTeX, and back from disk."""
+"""Result tables as text, CSV, JSON, Markdown and LaTeX, and how they are read back."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
 TEXT_COLUMNS = ("data", "target", "prompts", "against", "verdict", "note", "resampled")
 SHARED = ("data", "target", "against", "resampled", "n")
-"""Columns that stand in the heading of a table whose rows all share them."""
+"""Columns that move to the heading of a table if all rows share their value."""
 
 
 class Evaluated(NamedTuple):
-    """What the evaluation of one data set found, from which its page is made."""
+    """The evaluation of one data set, from which its page is made."""
 
     scores: pd.DataFrame
     """See :func:`~clipiqa_plus.evaluation.evaluation.score`."""
@@ -44,8 +44,7 @@ class Evaluated(NamedTuple):
 def named(tables: Comparison) -> dict[str, pd.DataFrame]:
     """Return the tables of a comparison by name, and SRCC across data sets.
 
-    Without a second source there are no differences, without a third no table of all pairs, without
-    a second data set no cross-set table.
+    Differences need two sources, the table of all pairs three, the cross-set table two data sets.
     """
     found = {**tables._asdict(), CROSS_SET: cross_set(tables.results)}
     return {name: table for name, table in found.items() if len(table)}
@@ -63,18 +62,18 @@ def cross_set(results: pd.DataFrame) -> pd.DataFrame:
     if results.empty or results["data"].nunique() < 2:
         return pd.DataFrame()
     several = results.groupby("data")["target"].nunique() > 1
-    places = [
+    labels = [
         f"{row.data}: {row.target}" if several[row.data] else row.data
         for row in results.itertuples()
     ]
-    matrix = results.assign(place=places).pivot(index="prompts", columns="place", values="SRCC")
-    order = results["prompts"].unique(), list(dict.fromkeys(places))
+    matrix = results.assign(label=labels).pivot(index="prompts", columns="label", values="SRCC")
+    order = results["prompts"].unique(), list(dict.fromkeys(labels))
     matrix = matrix.reindex(index=order[0], columns=order[1]).reset_index()
     return matrix.rename_axis(columns=None)
 
 
 def printable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as text: numbers rounded, intervals beside their value, empty notes left out.
+    """Return a table as text: numbers rounded, intervals after their value, empty notes omitted.
 
     Args:
         table: Results or differences, see
@@ -122,7 +121,7 @@ def latex(table: pd.DataFrame) -> str:
         for row in [list(shown.columns), *shown.to_numpy().tolist()]
     ]
     columns = "l" * len(shown.columns)
-    # A cell in braces: LaTeX would read "[" behind "\\" as a length.
+    # Cells in braces: LaTeX would read "[" after "\\" as a length.
     lines = [" & ".join(f"{{{v}}}" if v.startswith("[") else v for v in row) for row in escaped]
     body = "\n".join(f"{line} \\\\" for line in lines[1:])
     return (
@@ -135,7 +134,7 @@ def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the record of an evaluation: command, versions, and ``data`` to be filled.
 
     Args:
-        args: Arguments of the command; None takes the process's own.
+        args: Arguments of the command; None uses the process's own.
     """
     command = [Path(sys.argv[0]).name, *sys.argv[1:]] if args is None else ["evaluate.py", *args]
     return {"command": command, "versions": versions(), "resamples": RESAMPLES, "data": {}}
@@ -143,10 +142,10 @@ def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep other evaluations out of a folder, and remove what a killed one left half-written.
+    """Lock a folder against other evaluations, and remove partial files of a killed one.
 
     Args:
-        folder: Folder of the evaluation; made if need be.
+        folder: Folder of the evaluation; created if necessary.
 
     Raises:
         FileExistsError: If another evaluation is writing to it.
@@ -157,7 +156,7 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise FileExistsError(
-            f"{folder}: another evaluation is writing here; wait for its end, or name another "
+            f"{folder}: another evaluation is writing here; wait until it ends, or name another "
             "folder with --out"
         ) from None
     with lock:
@@ -167,31 +166,30 @@ def claimed(folder: Path) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt as stop:
-            stop.add_note("the same command goes on; what is encoded is kept")
+            stop.add_note("run the same command to resume; encoded features are kept")
             raise
 
 
 def save(
     folder: Path, name: str, tables: Comparison, found: Evaluated, record: dict[str, Any]
 ) -> None:
-    """Write an evaluation up to and with one data set.
+    """Write an evaluation up to and including one data set.
 
-    ``evaluation.json`` goes first and comes last: with it, all files belong together.
+    ``evaluation.json`` is deleted first and written last: if it exists, all files are consistent.
 
     Args:
         folder: Gets ``results``, ``differences`` and, for several data sets, ``cross_set`` as
             csv, json, md and tex, and ``evaluation.json``.
         name: Name of the data set; its folder gets ``scores.parquet``, ``interpolation.parquet``,
-            ``thumbnails.parquet``, and ``skipped.csv``: pictures without a score, each with the
-            reason.
+            ``thumbnails.parquet``, and ``skipped.csv``: pictures without a score, with the reason.
         tables: Tables of all data sets so far.
-        found: What this data set's evaluation found.
-        record: See :func:`start_record`; what is known of this data set is added to its ``data``.
+        found: The evaluation of this data set.
+        record: See :func:`start_record`; the facts on this data set are added to its ``data``.
     """
     (folder / name).mkdir(parents=True, exist_ok=True)
     for old in (RECORD, REPORT):
         (folder / old).unlink(missing_ok=True)
-    # "./" keeps a spreadsheet from taking a name for a formula, and names the same file.
+    # "./" names the same file, and keeps a spreadsheet from reading the name as a formula.
     skipped = pd.DataFrame(
         [
             (f"./{image}" if image.startswith(("=", "+", "-", "@")) else image, reason)
@@ -213,7 +211,7 @@ def save(
 
 
 def save_training(folder: Path, prompts: Mapping[str, str]) -> None:
-    """Write what the runs beside prompt files logged, as ``training.parquet``.
+    """Write the training logs found beside prompt files to ``training.parquet``.
 
     Args:
         folder: Folder of the evaluation.
@@ -240,7 +238,7 @@ def load_table(path: Path) -> pd.DataFrame:
     """Read a table that :func:`save` wrote as JSON.
 
     Raises:
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If the file does not exist.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; make it with evaluate.py --out FOLDER")

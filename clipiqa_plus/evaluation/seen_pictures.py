@@ -1,4 +1,4 @@
-"""Pictures that prompts are tested on although they were trained on them."""
+"""Test pictures on which the prompts were trained."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from clipiqa_plus.prompts.files import find_prompts
 
 
 def seen_note(source: Source, data: IQADataModule, part: str) -> str:
-    """Say how many pictures of a part a source was trained on; nothing for none.
+    """Return a note on how many pictures of a part a source was trained on; empty for none.
 
-    The split in the run's folder decides, or else the prompt file's record of its split.
+    Taken from the prompt file's record of its split, or from the split in the run folder.
 
     Args:
         source: The source.
@@ -44,15 +44,15 @@ def seen_note(source: Source, data: IQADataModule, part: str) -> str:
 
 def _unknown(facts: Mapping[str, object], data: IQADataModule) -> str:
     same = bool(data.name) and facts.get("dataset") == data.title
-    return "may be trained on some of these pictures: its split is not known" if same else ""
+    return "may be trained on some of these pictures: its split is unknown" if same else ""
 
 
 def with_notes(compared: Comparison, notes: Mapping[str, str]) -> Comparison:
-    """Put what is known of sources in front of the notes of their rows.
+    """Prepend notes on sources to the notes of their rows.
 
     Args:
         compared: Tables of a data set.
-        notes: By source; empty ones are left out.
+        notes: Notes by source; empty ones are omitted.
     """
 
     def noted(row: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Result tables for the terminal: whole columns or none, at any width."""
+"""Result tables for the terminal: columns are shown whole or omitted, at any width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from clipiqa_plus.evaluation.results import SHARED, TEXT_COLUMNS, printable
 
 _ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
-"""What 80 columns have no room for."""
+"""Columns for which 80 characters have no room."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
     "dSRCC": "[95% interval] and p by sign flips; p holm: p SRCC corrected over all rows",
@@ -24,13 +24,13 @@ _CAPTIONS = {
 
 @dataclass
 class FittedTable:
-    """A table of text that leaves out columns, from the right, where the terminal is too narrow.
+    """A table of text that omits columns from the right if the terminal is too narrow.
 
-    A number is shown whole or not at all, and what is left out is named below.
+    Numbers are never cut; omitted columns are named below the table.
     """
 
     cells: pd.DataFrame
-    """Text, row by row; columns of :data:`~clipiqa_plus.evaluation.results.TEXT_COLUMNS` are kept
+    """Text by row; columns of :data:`~clipiqa_plus.evaluation.results.TEXT_COLUMNS` are kept
     at any width."""
     title: str
     notes: Sequence[str] = ()
@@ -79,7 +79,7 @@ class FittedTable:
 def render(table: pd.DataFrame, title: str = "results") -> Group:
     """Return a table for the terminal: one for each data set and target, readable at 80 columns.
 
-    What all rows of one share stands in its heading, what limits them below.
+    Values shared by all rows are in the heading, notes below the table.
 
     Args:
         table: One of :func:`~clipiqa_plus.evaluation.results.named`.
@@ -99,7 +99,7 @@ def _fitted(part: pd.DataFrame, title: str) -> FittedTable:
 
 
 def _limits(part: pd.DataFrame) -> list[str]:
-    """The notes of a table, each named after its source unless all share it."""
+    """The notes of a table, each prefixed with its source unless all are equal."""
     if "note" not in part:
         return []
     notes = part["note"].tolist()

@@ -32,7 +32,7 @@ figcaption { font-size: 13px; overflow-wrap: anywhere }
 </style></head><body>
 <h1>{{ "{:,}".format(count) }} pictures scored by {{ settings.preset }}</h1>
 <p>Backbone {{ settings.backbone }} (weights {{ settings.weights_sha256[:12] }}), {{ file }}
-{%- if settings.oversize == "resize" %}; made smaller to be scored: pictures above
+{%- if settings.oversize == "resize" %}; resized before scoring: pictures above
 {{ "{:,}".format(settings.max_pixels) }} pixels{% endif %}</p>
 {% for title, tiles in sections %}<h2>{{ title }}</h2><div>{% for tile in tiles %}
 <figure>{% if tile.source %}<img src="{{ tile.source }}" alt="{{ tile.name }}">{% endif %}
@@ -49,14 +49,14 @@ def write_gallery(
     settings: dict[str, Any],
     most: int = 24,
 ) -> Path:
-    """Write the best pictures, best first, and the worst, worst first.
+    """Write the best pictures (best first) and the worst (worst first) to an HTML page.
 
     Args:
         page: HTML file to write; replaced only when complete.
         scores: File of scores that :func:`~clipiqa_plus.inference.bulk.score_files` completed.
         names: Columns of scores to show.
-        settings: Of the scorer and the limit of size.
-        most: Pictures on each side.
+        settings: Settings of the scorer and of the size limit.
+        most: Largest number of best and of worst pictures.
 
     Returns:
         The page.
@@ -103,7 +103,7 @@ def _chunks(path: Path) -> Iterator[pd.DataFrame]:
 
 
 def _thumbnail(name: str) -> str | None:
-    """Return the picture, small, as a data URL, or None if it is gone meanwhile."""
+    """Return a thumbnail as a data URL, or None if the picture no longer exists."""
     picture = picture_named(name)
     pixels = None if picture is None else decode(picture, 1, NO_LIMIT).image
     if pixels is None:

@@ -1,8 +1,8 @@
-"""An evaluation to Weights & Biases and to TensorBoard, from its saved files.
+"""Log a saved evaluation to Weights & Biases and TensorBoard.
 
-Both get the same: tables, agreement as scalars, score against MOS of each source, and the pictures
-that tuning helped and hurt most; Weights & Biases also the page, and the prompt files as artifacts
-that the run uses.
+Both get the same: tables, metrics as scalars, score against MOS of each source, and the pictures
+that tuning helped and hurt most. Weights & Biases also gets the page, and the prompt files as
+artifacts that the run uses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RANK_CHANGE_COLUMNS = (
     "before",
     "gain",
 )
-"""Of the table of pictures that tuning helped and hurt; ``gain`` as in
+"""Columns of the table of pictures that tuning helped and hurt; ``gain`` as in
 :class:`~clipiqa_plus.evaluation.rank_changes.RankChange`."""
 
 
@@ -63,7 +63,7 @@ def log_evaluation(
     tensorboard: str | None = None,
     page: str | Path | None = None,
 ) -> None:
-    """Log a saved evaluation where it is asked for.
+    """Log a saved evaluation to the given loggers.
 
     Args:
         folder: The ``--out`` of ``evaluate.py``.
@@ -72,7 +72,7 @@ def log_evaluation(
         page: The page of the evaluation, for Weights & Biases.
 
     Raises:
-        ImportError: If TensorBoard is asked for and not installed.
+        ImportError: If TensorBoard is requested but not installed.
         ValueError: If Weights & Biases does not start, as without a key.
     """
     if wandb_project:
@@ -89,8 +89,8 @@ def require_loggers(wandb_project: str | None, tensorboard: str | None) -> None:
         tensorboard: Folder of TensorBoard's event files.
 
     Raises:
-        ImportError: If TensorBoard is asked for and not installed.
-        ValueError: If Weights & Biases has no key.
+        ImportError: If TensorBoard is requested but not installed.
+        ValueError: If Weights & Biases has no API key.
     """
     if wandb_project:
         require_wandb()
@@ -131,12 +131,12 @@ def log_wandb(folder: Path, project: str, page: str | Path | None = None) -> Non
         run.log(logged | _scalars(folder))
         for facts in files.values():
             artifact = prompt_artifact(find_prompts(facts["file"]), facts)
-            # Offline nothing can be used; logged once more, the same content is the same version.
+            # use_artifact needs a connection; logging the same content again makes no new version.
             _ = run.log_artifact(artifact) if run.offline else run.use_artifact(artifact)
 
 
 def log_tensorboard(folder: Path, logs: str) -> None:
-    """Log a saved evaluation to a folder of TensorBoard's.
+    """Log a saved evaluation to a TensorBoard folder.
 
     Args:
         folder: The ``--out`` of ``evaluate.py``.
@@ -153,8 +153,8 @@ def log_tensorboard(folder: Path, logs: str) -> None:
             writer.add_scalar(name, value)
         for group in _groups(folder):
             for source, picture in _scatters(group).items():
-                place = f"{group.name}/scatter/{source}"
-                writer.add_image(place, np.asarray(picture), dataformats="HWC")
+                tag = f"{group.name}/scatter/{source}"
+                writer.add_image(tag, np.asarray(picture), dataformats="HWC")
             moved = list(_moved(group))
             sheets: dict[str, list[bytes]] = {}
             for row, jpeg in moved:
@@ -200,7 +200,7 @@ def _sheet(jpegs: Sequence[bytes], columns: int = 5, side: int = 160) -> np.ndar
 
 
 def _tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Those that are saved and not empty."""
+    """The saved tables that are not empty."""
     names = (RESULTS, DIFFERENCES, CROSS_SET)
     found = {n: load_table(folder / f"{n}.json") for n in names if (folder / f"{n}.json").is_file()}
     return {name: table for name, table in found.items() if len(table)}
@@ -231,7 +231,7 @@ def _scatters(group: _Group) -> dict[str, Image.Image]:
 
 
 def _moved(group: _Group) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-    """Pictures that each source helped and hurt, with their thumbnails where they were kept."""
+    """Pictures that each source helped and hurt, with their thumbnails where available."""
     first, *others = group.sources
 
     def row(tuning: str, other: str, moved: RankChange) -> dict[str, Any]:
@@ -247,6 +247,6 @@ def _moved(group: _Group) -> Iterator[tuple[dict[str, Any], bytes | None]]:
 
 
 def _prompt_files(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Prompt files by source: ``file``, ``file_sha256`` and what else is recorded."""
+    """Prompt files by source: ``file``, ``file_sha256`` and the other recorded facts."""
     sources = [about["sources"] for about in record["data"].values()]
     return {n: facts for part in sources for n, facts in part.items() if facts.get("file")}

@@ -51,7 +51,7 @@ from clipiqa_plus.report.tables import cells, summary, verdicts
 from clipiqa_plus.training.run_folder import write_text
 
 PAGE_BYTES = 9_000_000
-"""What thumbnails may fill the page up to; those of pictures that moved least are left out."""
+"""Page size that thumbnails may fill; those of the smallest rank changes are left out."""
 
 
 def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
@@ -59,7 +59,7 @@ def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
 
     Args:
         folder: The ``--out`` of ``evaluate.py``.
-        page: Where to; None takes ``report.html`` in the folder.
+        page: HTML file to write; None takes ``report.html`` in the folder.
 
     Returns:
         The page.
@@ -80,7 +80,7 @@ def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
 
 
 def _context(folder: Path) -> dict[str, Any]:
-    """What the template shows, but for thumbnails."""
+    """The template's variables except thumbnails."""
     results = load_table(folder / f"{RESULTS}.json")
     differences = load_table(folder / f"{DIFFERENCES}.json")
     record = json.loads(_existing(folder / RECORD).read_text())
@@ -89,14 +89,14 @@ def _context(folder: Path) -> dict[str, Any]:
 
     def placed(charts: Iterable[Chart], points: str = "") -> list[dict[str, str]]:
         """Give charts their ids, and keep their specifications for the browser."""
-        places = []
+        elements = []
         for chart in charts:
-            place = f"chart-{len(specs)}"
-            specs[place] = {"spec": chart.spec, "points": points}
-            places.append(
-                {"id": place, "caption": chart.caption, "alt": chart.alt, "note": chart.note}
+            element = f"chart-{len(specs)}"
+            specs[element] = {"spec": chart.spec, "points": points}
+            elements.append(
+                {"id": element, "caption": chart.caption, "alt": chart.alt, "note": chart.note}
             )
-        return places
+        return elements
 
     sections = [_section(folder, name, results[results["data"] == name]) for name in names]
     overview = [heatmap(cross_set(results))] if len(names) > 1 else []
@@ -127,7 +127,7 @@ def _context(folder: Path) -> dict[str, Any]:
 
 
 def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any] | None:
-    """The table of all pairs; none for one or two sources, or an evaluation from before it."""
+    """The table of all pairs; None for one or two sources, or for older evaluations without it."""
     path = folder / f"{PAIRS}.json"
     if results["prompts"].nunique() < 3 or not path.is_file():
         return None
@@ -137,10 +137,10 @@ def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any] | None:
 def _section(folder: Path, name: str, results: pd.DataFrame) -> dict[str, Any]:
     """Charts, breakdown and pictures of one data set, target by target."""
     scores = pd.read_parquet(_existing(folder / name / SCORES))
-    way = pd.read_parquet(_existing(folder / name / INTERPOLATION))
+    interpolated = pd.read_parquet(_existing(folder / name / INTERPOLATION))
     sources = list(dict.fromkeys(results["prompts"]))
     targets = [
-        _target(name, str(target), group.reset_index(drop=True), way, sources)
+        _target(name, str(target), group.reset_index(drop=True), interpolated, sources)
         for target, group in scores.groupby("target", sort=False)
     ]
     matrix = results.pivot(index="target", columns="prompts", values="SRCC")
@@ -154,13 +154,14 @@ def _section(folder: Path, name: str, results: pd.DataFrame) -> dict[str, Any]:
 
 
 def _target(
-    name: str, target: str, scores: pd.DataFrame, way: pd.DataFrame, sources: list[str]
+    name: str, target: str, scores: pd.DataFrame, interpolated: pd.DataFrame, sources: list[str]
 ) -> dict[str, Any]:
     where = f"{name} ({target})"
     table = picture_table(scores, sources)
     drawn = shown(table)
     charts = picture_charts(where, table, sources)
-    charts += interpolation_charts(where, along(way[way["target"] == target], scores), sources)
+    line = along(interpolated[interpolated["target"] == target], scores)
+    charts += interpolation_charts(where, line, sources)
     breakdown = _breakdown(scores, sources)
     by_distortion = _radar(f"SRCC by distortion, {where}", breakdown[sources])
     return {
@@ -191,7 +192,7 @@ def _breakdown(scores: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
 
 
 def _radar(title: str, matrix: pd.DataFrame) -> Chart | None:
-    """A radar of what has a value for some source, if it is neither a line nor a thicket."""
+    """A radar of the rows with a value for some source; None for too few or too many rows."""
     known = matrix.dropna(how="all")
     if not FEWEST_SPOKES <= len(known) <= MOST_SPOKES:
         return None
@@ -221,7 +222,7 @@ def _training(folder: Path, sources: list[str]) -> list[Chart]:
 
 
 def _inside(record: dict[str, Any]) -> dict[str, Any]:
-    """What learned prompts look like, by source: the same in every data set."""
+    """Nearest words and cosines of learned prompts by source; equal in every data set."""
     return {
         source: facts
         for about in record["data"].values()
@@ -236,7 +237,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _compact(content: Any) -> Markup:
-    """JSON for a script element, in which no name can end it."""
+    """JSON for a script element, escaped so that no content can close the element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for sign in "<>&'":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -253,7 +254,7 @@ def _library() -> Markup:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file: no evaluation, or one cut short; run evaluate.py with --out"
+            f"{path}: no such file: no or an unfinished evaluation; run evaluate.py with --out"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""Charts of single pictures: Vega-Lite specifications, and what they say in words."""
+"""Charts with a point per picture: Vega-Lite specifications and text alternatives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from clipiqa_plus.evaluation.comparison import correlations
 from clipiqa_plus.metrics.classes import logistic_mapping
 
 MOST_POINTS = 2_000
-"""Most points of a chart; of more pictures an even share is drawn, as the page states."""
+"""Most points of a chart; more pictures are thinned evenly, as the page states."""
 MOST_BINS, FEWEST_IN_BIN = 10, 5
-"""Bins of a calibration chart, and pictures in each."""
+"""Most bins of a calibration chart, and fewest pictures in a bin."""
 POINTS = "points"
-"""Name under which charts of one data set and target share their table of pictures."""
+"""Name of the table of pictures that the charts of one data set and target share."""
 PALETTE = (
     *("#5089c6", "#f58518", "#54a24b", "#e45756", "#72b7b2"),
     *("#b279a2", "#ff9da6", "#9d755d", "#bab0ac", "#d4a72c"),
@@ -36,7 +36,7 @@ class Chart(NamedTuple):
 
     caption: str
     alt: str
-    """What it shows, in words and numbers."""
+    """Its text alternative, in words and numbers."""
     spec: dict[str, Any]
     """Vega-Lite; data named :data:`POINTS` is the shared table of pictures."""
     note: str = ""
@@ -44,7 +44,7 @@ class Chart(NamedTuple):
 
 
 def picture_table(scores: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
-    """Return what the charts of one data set and target draw.
+    """Return the data of the charts of one data set and target.
 
     Args:
         scores: Scores per picture of this target.
@@ -66,7 +66,7 @@ def picture_table(scores: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return at most :data:`MOST_POINTS` rows, evenly taken, rounded to 4 digits."""
+    """Return at most :data:`MOST_POINTS` evenly spaced rows, rounded to 4 digits."""
     return table.iloc[_even(len(table), MOST_POINTS)].round(4)
 
 
@@ -74,13 +74,13 @@ def picture_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> l
     """Draw score against MOS, residuals after the logistic mapping, and calibration.
 
     Args:
-        where: Name of the data set and target, for the words.
+        where: Name of the data set and target, for the text.
         table: See :func:`picture_table`.
         sources: Names of the sources.
 
     Returns:
-        Score against MOS of each source; calibration of all whose scores are not constant; what
-        is left of each with a logistic mapping.
+        Score against MOS of each source; calibration of the sources whose scores are not constant;
+        residuals after the logistic fit, where there is one.
     """
     scatters, residuals = [], []
     drawn = len(shown(table))
@@ -111,7 +111,7 @@ def picture_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> l
 
 
 def calibration(table: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
-    """Mean MOS within bins of equally many pictures, in the order of score.
+    """Mean MOS within bins of equally many pictures, ordered by score.
 
     Where score and MOS share a scale, a bin's mean MOS is its mean score; no mapping is fitted.
 
@@ -121,7 +121,7 @@ def calibration(table: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         One row per source and bin: ``source``, ``score`` and ``MOS`` (means), ``low`` and ``high``
-        (quartiles of MOS), ``n``; no row of a source whose scores are constant.
+        (quartiles of MOS), ``n``; no rows for a source with constant scores.
     """
     count = min(MOST_BINS, len(table) // FEWEST_IN_BIN)
     rows = []
@@ -157,8 +157,8 @@ def by_source(sources: Sequence[str], drawn: Sequence[str] | None = None) -> dic
     """Return colour and shape of each source, with one legend below the chart.
 
     Args:
-        sources: All sources: on the whole page each keeps its colour.
-        drawn: Those in the legend; None takes all.
+        sources: All sources; each keeps its colour on the whole page.
+        drawn: Sources in the legend; None takes all.
     """
     legend = {
         "orient": "bottom",
@@ -177,7 +177,7 @@ def by_source(sources: Sequence[str], drawn: Sequence[str] | None = None) -> dic
 
 
 def tips(**fields: str) -> list[dict[str, Any]]:
-    """Return what hovering shows: titles by field, numbers with three digits."""
+    """Return a tooltip: titles by field, numbers with three digits."""
     numeric = {"type": "quantitative", "format": ".3f"}
     return [
         {"field": field, "title": title, **({"type": "nominal"} if field == "source" else numeric)}
@@ -274,12 +274,12 @@ def _mapped(prediction: NDArray[np.float64], mos: NDArray[np.float64]) -> NDArra
 
 
 def _curve(table: pd.DataFrame, index: int) -> list[dict[str, float]]:
-    """The fitted logistic at up to 100 scores in order; empty without a fit."""
+    """The fitted logistic at up to 100 sorted scores; empty without a fit."""
     fitted = table[[f"s{index}", f"m{index}"]].dropna().sort_values(f"s{index}")
     fitted = fitted.iloc[_even(len(fitted), 100)].round(4)
     return records(fitted.set_axis([f"s{index}", "MOS"], axis=1))
 
 
 def _even(n: int, most: int) -> NDArray[np.int64]:
-    """Up to so many of n rows, evenly taken."""
+    """Indices of up to ``most`` evenly spaced rows of n."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

@@ -44,11 +44,11 @@ def write_study(
 
     Args:
         page: HTML file.
-        title: What was asked.
+        title: The question.
         sentence: The result.
         table: Numbers.
         chart: Vega-Lite specification, see :func:`curves` and :func:`dots`.
-        note: What the table's numbers are, and on what data.
+        note: Description of the table's numbers and data.
     """
     svg = Markup(vl_convert.vegalite_to_svg(chart))
     template = Environment(autoescape=True).from_string(_PAGE)
@@ -59,18 +59,18 @@ def write_study(
 
 
 def curves(table: pd.DataFrame, x: str, y: str, by: str, log: bool = False) -> dict[str, Any]:
-    """Draw lines with bands of their intervals.
+    """Draw lines with interval bands.
 
     Args:
         table: ``y``, and ``<y>_low`` and ``<y>_high`` where there are intervals.
         x: Column of the horizontal axis.
         y: Column of the vertical axis.
-        by: Column that tells the lines apart.
-        log: Draw ``x`` in logarithms.
+        by: Column with one line for each value.
+        log: Use a logarithmic ``x`` axis.
     """
-    across = {"field": x, "type": "quantitative", "scale": {"type": "log" if log else "linear"}}
+    x_axis = {"field": x, "type": "quantitative", "scale": {"type": "log" if log else "linear"}}
     colour = {"field": by, "type": "nominal", "scale": {"range": list(PALETTE)}, "title": None}
-    shared = {"x": across, "color": colour}
+    shared = {"x": x_axis, "color": colour}
     scale = {"zero": False}
     line = {"y": {"field": y, "type": "quantitative", "scale": scale}, **shared}
     layers: list[dict[str, Any]] = [

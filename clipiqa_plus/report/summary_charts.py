@@ -13,7 +13,7 @@ from clipiqa_plus.evaluation.interpolation import THIRDS
 from clipiqa_plus.report.picture_charts import INK, Chart, axis, by_source, number, records, tips
 
 FEWEST_SPOKES, MOST_SPOKES = 3, 16
-"""A radar of two is a line; of many it cannot be read."""
+"""A radar with two spokes is a line; with many it is unreadable."""
 _MOST_STEPS = 300  # points of a training curve
 
 
@@ -66,17 +66,17 @@ def radar(title: str, spokes: Sequence[str], values: pd.DataFrame) -> Chart:
 
     Args:
         title: What the spokes are.
-        spokes: Their names, :data:`FEWEST_SPOKES` at least.
+        spokes: Their names, at least :data:`FEWEST_SPOKES`.
         values: SRCC: a row for each spoke, a column for each source. The centre is 0, or the
-            tenth below the least value.
+            lowest value rounded down to a tenth.
     """
     sources = list(values.columns)
     least = min(0.0, np.floor(np.nanmin(values.to_numpy()) * 10) / 10)
     angles = 2 * np.pi * np.arange(len(spokes)) / len(spokes)
 
     def ring(radii: NDArray[np.float64] | float) -> pd.DataFrame:
-        way = (radii - least) / (1 - least) * np.ones(len(spokes))
-        return pd.DataFrame({"x": way * np.sin(angles), "y": way * np.cos(angles)})
+        scaled = (radii - least) / (1 - least) * np.ones(len(spokes))
+        return pd.DataFrame({"x": scaled * np.sin(angles), "y": scaled * np.cos(angles)})
 
     def closed(table: pd.DataFrame) -> pd.DataFrame:
         table = table.assign(order=range(len(table)))
@@ -158,12 +158,12 @@ def interpolation_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) 
     """Draw SRCC and scores along the line from zero-shot to learned text features.
 
     Args:
-        where: Name of the data set and target, for the words.
+        where: Name of the data set and target, for the text.
         way: See :func:`~clipiqa_plus.evaluation.interpolation.along`.
         sources: Names of all sources, in the order of their colours.
 
     Returns:
-        None without learned sources; no chart of SRCC where there is none.
+        The charts; an empty list without learned sources, no SRCC chart without SRCC.
     """
     if way.empty:
         return []
@@ -230,7 +230,7 @@ def interpolation_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) 
 
 
 def training_charts(training: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
-    """Draw each metric that was logged in training against the step, a line for each source.
+    """Draw each metric logged in training against the step, one line per source.
 
     Args:
         training: ``prompts``, ``metric``, ``step`` and ``value``.
@@ -263,9 +263,9 @@ def training_charts(training: pd.DataFrame, sources: Sequence[str]) -> list[Char
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
-    """A long curve as the means of neighbouring values."""
-    place = np.arange(len(curve)) * min(len(curve), _MOST_STEPS) // len(curve)
-    means = curve[["step", "value"]].groupby(place).mean()
+    """Shorten a long curve by averaging neighbouring values."""
+    group = np.arange(len(curve)) * min(len(curve), _MOST_STEPS) // len(curve)
+    means = curve[["step", "value"]].groupby(group).mean()
     return means.assign(prompts=curve["prompts"].iloc[0])
 
 

@@ -1,4 +1,4 @@
-"""The tables of the page, and what they say in sentences."""
+"""The tables of the page, and their summary in sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clipiqa_plus.report.picture_charts import number
 
 
 def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str, str]]:
-    """Say in one sentence per comparison whether tuning helped.
+    """Summarise each comparison in one sentence: did tuning help?
 
     Args:
         results: Results of an evaluation.
@@ -58,8 +58,8 @@ def closing(
     Args:
         results: Results of the evaluation.
         differences: Its differences, with ``p_holm``.
-        prompts: Prompt sources by name, as they were given.
-        files: Where the results are, in words.
+        prompts: Prompt sources by name, as given.
+        files: Text for the line on the files.
     """
     sentences = summary(results, differences)
     result = sentences[0][0]
@@ -79,14 +79,14 @@ def closing(
 
 
 def _verdict(row: Any) -> str:
-    """Of a row of differences: ``better`` or ``worse`` where significant, else nothing."""
+    """``better`` or ``worse`` for a significant row of differences, otherwise empty."""
     if not row.p_holm < SIGNIFICANT:  # also of NaN
         return ""
     return "better" if row.dSRCC > 0 else "worse"
 
 
 def verdicts(results: pd.DataFrame, differences: pd.DataFrame) -> dict[int, str]:
-    """Return what to mark in which row of the results: significant differences only."""
+    """Return marks for significant differences, by row of the results."""
     marks: dict[int, str] = {}
     for row in differences.itertuples():
         if _verdict(row):
@@ -102,11 +102,12 @@ def cells(table: pd.DataFrame, marks: dict[int, str]) -> dict[str, Any]:
 
     Args:
         table: The table.
-        marks: See :func:`verdicts`; they get a column behind the prompts.
+        marks: See :func:`verdicts`; shown in a column after the prompts.
 
     Returns:
-        ``shared``: what stands in no column because all rows share it; ``columns``, and of those
-        ``numbers``; ``rows`` of cells: ``text``, ``interval``, and ``key`` to sort by.
+        ``shared``: values that all rows share, left out of the columns; ``columns``; ``numbers``,
+        the numeric columns; ``rows`` of cells with ``text``, ``interval`` and ``key``, the sort
+        key.
     """
     sharable = SHARED if "prompts" in table else ()
     shared = [n for n in sharable if n in table and table[n].nunique() == 1 and table[n].iloc[0]]

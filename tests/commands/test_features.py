@@ -40,7 +40,7 @@ def test_features_are_compared_with_fresh_ones(
     recipe = str(Path(__file__).parents[2] / "configs/demo.yaml")
     command = ["features", "verify", "--dir", str(folder), "--recipe", recipe, "--samples", "5"]
     assert main(command) == 0
-    assert "5 features encoded anew" in capsys.readouterr().out
+    assert "5 features re-encoded" in capsys.readouterr().out
     encode = FrozenCLIP.encode_image
     monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, x: encode(self, x.flip(-2)))
     assert main(command) == 1

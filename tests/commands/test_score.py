@@ -117,6 +117,6 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     assert len(lines) == 1
     assert "interrupted" in lines[0]
     if to_file:
-        assert f"the same command goes on with {out}" in lines[0]
+        assert f"run the same command to resume {out}" in lines[0]
         assert main(command) == 0
-        assert "4 pictures, 2 of them before" in capsys.readouterr().out
+        assert "4 pictures, 2 of them scored earlier" in capsys.readouterr().out

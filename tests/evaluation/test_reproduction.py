@@ -128,7 +128,7 @@ def test_all_that_is_missing_is_one_error(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"--prompts": "OTHER"}, "is another file than prompts.pth: its SHA-256"),
+        ({"--prompts": "OTHER"}, "is not prompts.pth: its SHA-256"),
         ({"--backbone": "OTHER"}, "is not a weights file"),
         ({"--backbone": "demo"}, "holds other weights than RN50, which koniq10k needs"),
     ],

@@ -146,7 +146,7 @@ def test_ctrl_c_is_one_line_and_how_to_go_on(command: list[str], tmp_path: Path)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     line = done.stderr.splitlines()[-1]
-    assert line.endswith("interrupted; the same command goes on; what is encoded is kept")
+    assert line.endswith("interrupted; run the same command to resume; encoded features are kept")
     evaluate.main([*command, "--out", str(tmp_path / "out")])
     assert len(results(tmp_path / "out")) == 12
 

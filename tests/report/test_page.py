@@ -254,7 +254,7 @@ def test_data_sets_and_targets_are_seen_together(tmp_path: Path) -> None:
 def test_training_beside_a_prompt_file_is_drawn(tmp_path: Path) -> None:
     log_training(tmp_path / "run")
     folder = evaluation(tmp_path / "out", pictures(40))
-    assert "No log of a training run" in Page(write_report(folder)).text
+    assert "No training log was found" in Page(write_report(folder)).text
     save_training(folder, {"zero_shot": "zero_shot", "a": str(tmp_path / "run")})
     charts = [str(a.get("aria-label")) for _, a in Page(write_report(folder)).tags]
     assert any(

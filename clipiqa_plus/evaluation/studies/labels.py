@@ -1,4 +1,4 @@
-"""How many ratings are needed: SRCC on the test part against the number of ratings learned from."""
+"""How many ratings are needed: test SRCC against the number of ratings used in training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = ["source", "ratings", "draw", "SRCC"]
 
 
 def rating_counts(material: Material, sizes: int, most: int | None = None) -> list[int]:
-    """Return numbers of ratings from 25 to all, each the same factor above the last.
+    """Return numbers of ratings from 25 to all, in geometric progression.
 
     Args:
         material: The material.
@@ -36,7 +36,7 @@ def rating_counts(material: Material, sizes: int, most: int | None = None) -> li
         most: The largest; None takes all ratings of the training and validation part.
 
     Raises:
-        ValueError: If there are fewer ratings than that, or fewer than 25.
+        ValueError: If there are fewer ratings than ``most``, or fewer than 25.
     """
     there = len(material.rated)
     if max(FEWEST, most or FEWEST) > there:
@@ -45,7 +45,7 @@ def rating_counts(material: Material, sizes: int, most: int | None = None) -> li
             f"than {max(FEWEST, most or FEWEST)}; ask for fewer, or add ratings"
         )
     if sizes < 2:
-        raise ValueError(f"{sizes} sizes; give 2 at least")
+        raise ValueError(f"{sizes} sizes; give at least 2")
     spread = np.geomspace(FEWEST, most or there, sizes).round().astype(int)
     return sorted(set(spread.tolist()))
 
@@ -53,14 +53,14 @@ def rating_counts(material: Material, sizes: int, most: int | None = None) -> li
 def study_labels(material: Material, counts: Sequence[int], draws: int, rows: StudyRows) -> None:
     """Learn prompts and probes from draws of ratings, and add their SRCC on the test part.
 
-    A draw's smaller sets are parts of its larger ones. Of the ratings of a prompt fit a fifth, in
-    whole contents, chooses the state that is kept; a ridge probe takes all.
+    A draw's smaller sets are subsets of its larger ones. A prompt fit holds out a fifth of its
+    ratings, in whole contents, to select the state that is kept; a ridge probe uses all.
 
     Args:
         material: The material.
         counts: Numbers of ratings.
-        draws: Draws of each.
-        rows: Gets the rows, see :data:`COLUMNS`.
+        draws: Draws of each number.
+        rows: Receives the rows, see :data:`COLUMNS`.
     """
     orders = []
     for draw in range(draws):
@@ -97,7 +97,7 @@ def study_labels(material: Material, counts: Sequence[int], draws: int, rows: St
 
 
 def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the draws of each source and number of ratings.
+    """Summarise the draws of each source and number of ratings.
 
     Returns:
         ``source``, ``ratings``, ``SRCC`` (mean), ``SRCC_low`` and ``SRCC_high`` (its 95% interval
@@ -110,7 +110,7 @@ def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
     for (source, count), part in pd.concat([spread, rows[rows["source"] != ZERO_SHOT]]).groupby(
         ["source", "ratings"]
     ):
-        values = part["SRCC"].fillna(0.0)  # a constant score ranks nothing
+        values = part["SRCC"].fillna(0.0)  # constant scores rank nothing
         mean, n = float(values.mean()), len(values)
         half = float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else float("nan")
         table.append((source, count, mean, mean - half, mean + half, values.std(), n))
@@ -119,7 +119,7 @@ def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Say from how many ratings on more of them gain little.
+    """Return a sentence on the number of ratings beyond which more gain little.
 
     Args:
         table: See :func:`over_draws`.
@@ -128,7 +128,7 @@ def sentence(table: pd.DataFrame) -> str:
     for source in (PROMPTS, PROBE):
         part = table[table["source"] == source].sort_values("ratings").reset_index(drop=True)
         most, best = part["ratings"].iloc[-1], part["SRCC"].iloc[-1]
-        # Every larger number must gain less too: a lucky dip is no end of the curve.
+        # Every larger number must gain less too: one low value does not end the curve.
         above = [
             part["SRCC"].iloc[at + 1 :].max() - part["SRCC"].iloc[at] for at in part.index[:-1]
         ]

@@ -1,4 +1,4 @@
-"""What a study works on: a recipe's data and the features of its plain pictures, fits and rows."""
+"""Input of a study: a recipe's data and the features of its plain pictures; its rows on disk."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Material:
         config: The recipe's prompts.
         data: The recipe's data, set up.
         loss: Name of the recipe's loss.
-        mean: Whether the pairs are averaged into one score.
+        mean: True if the pairs are averaged into one score.
         features: Unit features of the pictures, float32 [R, D]: train, val and test part.
         mos: Their normalised MOS, float32 [R, T].
-        train: Rows of ``features`` that train.
-        val: Rows that validate.
-        test: Rows that test.
-        contents: Number of each row's content, or of the picture itself where none are known, [R].
+        train: Rows of ``features`` in the training part.
+        val: Rows in the validation part.
+        test: Rows in the test part.
+        contents: Content number of each row; without known contents, one per picture, [R].
     """
 
     clip: FrozenCLIP
@@ -60,11 +60,11 @@ class Material:
 
     @property
     def rated(self) -> Tensor:
-        """Rows that may be learned from: those that train and those that validate."""
+        """Rows available for learning: training and validation part."""
         return torch.cat([self.train, self.val])
 
     def prompts(self, **changes: Any) -> ContextPrompts:
-        """Return the recipe's prompts, or others.
+        """Return the recipe's prompts, with changes.
 
         Args:
             changes: Fields of the prompts' configuration to change.
@@ -112,17 +112,17 @@ def load_material(
     device: str | None = None,
     fewest: int = 3,
 ) -> Material:
-    """Read a recipe, check that its data serve, and encode what is not cached.
+    """Read a recipe, check that its data are usable, and encode what is not cached.
 
     Args:
         recipe: Recipe, or the short name of a benchmark.
         backbone: Name or weights file; None takes the recipe's, or RN50.
         dir: Folder of the features.
         device: Where to compute; None takes the GPU if there is one.
-        fewest: Rated pictures that the training part must have.
+        fewest: Fewest rated pictures in the training part.
 
     Raises:
-        ValueError: If the data do not serve, see :func:`check_ratings`; or there is no validation
+        ValueError: If the data are unusable, see :func:`check_ratings`, or there is no validation
             or test part.
     """
     content = read_recipe(recipe)
@@ -140,7 +140,7 @@ def load_material(
     clip, features = plain_features(content, data, parts, backbone, dir, device)
     rows = np.concatenate([data.rows(part) for part in parts])
     sizes = [len(data.rows(part)) for part in parts]
-    places = torch.arange(len(rows)).split(sizes)
+    by_part = torch.arange(len(rows)).split(sizes)
     table = data.annotations
     names = table["content"] if "content" in table else table["image"]
     return Material(
@@ -151,18 +151,18 @@ def load_material(
         model.get("reduction", "mean") != "none",
         torch.cat([features[part] for part in parts]),
         data.mos[rows].to(clip.device),
-        *(places[0], places[1], places[2]),
+        *(by_part[0], by_part[1], by_part[2]),
         pd.factorize(names.astype(str).str.casefold())[0][rows],
     )
 
 
 def hold_out(rows: Tensor, contents: np.ndarray, share: float = 0.2) -> tuple[Tensor, Tensor]:
-    """Split rows, whole contents together.
+    """Split rows, keeping contents whole.
 
     Args:
         rows: Rows in random order, int64 [N].
         contents: Content of every row of the material.
-        share: Of the rows to hold out; at least one content is, and one stays.
+        share: Share of the rows to hold out; at least one content is held out and one stays.
 
     Returns:
         The rows that stay and those held out.
@@ -176,17 +176,17 @@ def hold_out(rows: Tensor, contents: np.ndarray, share: float = 0.2) -> tuple[Te
 
 
 class StudyRows:
-    """Rows of a study on disk, added one by one, so that a stopped study goes on.
+    """Rows of a study on disk, added one by one, so that a stopped study can be resumed.
 
     Args:
         folder: Folder of the study.
-        columns: Columns of a row; ``keys`` of them name it.
-        keys: Number of columns that name a row.
+        columns: Columns of a row; the first ``keys`` of them identify it.
+        keys: Number of columns that identify a row.
         settings: What the rows depend on, JSON values.
-        overwrite: Begin anew.
+        overwrite: Start again from scratch.
 
     Raises:
-        ValueError: If the folder holds a study of other settings.
+        ValueError: If the folder holds a study with other settings.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class StudyRows:
             self.path.unlink(missing_ok=True)
         elif self.path.is_file() and (not facts.is_file() or json.loads(facts.read_text()) != mine):
             raise ValueError(
-                f"{folder}: holds a study of other settings, see {facts}; give another --out, or "
+                f"{folder}: holds a study with other settings, see {facts}; give another --out, or "
                 "--overwrite"
             )
         write_json(facts, mine)
@@ -220,7 +220,7 @@ class StudyRows:
         self._file.__exit__()
 
     def has(self, *key: object) -> bool:
-        """Whether the row of a key is there."""
+        """Return True if the row of a key exists."""
         return tuple(map(str, key)) in self.done
 
     def add(self, *row: object) -> None:
@@ -234,11 +234,11 @@ class StudyRows:
 
 
 def check_ratings(data: IQADataModule, fewest: int = 3) -> None:
-    """Refuse data of which nothing can be learned.
+    """Refuse data from which nothing can be learned.
 
     Args:
         data: The data, set up.
-        fewest: Rated pictures that the training part must have.
+        fewest: Fewest rated pictures in the training part.
 
     Raises:
         ValueError: If the training part is smaller, or the MOS of a target is constant in it.
@@ -246,7 +246,7 @@ def check_ratings(data: IQADataModule, fewest: int = 3) -> None:
     mos = data.mos[data.rows("train")]
     if len(mos) < fewest:
         raise ValueError(
-            f"{data.label}: {len(mos)} rated pictures in the training part; this takes {fewest}"
+            f"{data.label}: {len(mos)} rated training pictures; at least {fewest} are needed"
         )
     for index, target in enumerate(data.targets):
         if (mos[:, index] == mos[0, index]).all():
@@ -272,10 +272,10 @@ def plain_features(
         parts: Parts to take.
         backbone: Name or weights file; None takes the recipe's, or RN50.
         dir: Folder of the features.
-        device: Where to encode and to keep them; None takes the GPU if there is one.
+        device: Device to encode and keep them on; None takes the GPU if there is one.
 
     Returns:
-        The backbone, and by part features float32 [N, D] in the order of its rows.
+        The backbone, and the features of each part, float32 [N, D] in the order of its rows.
     """
     model = recipe.get("model") or {}
     fixed = {key: model[key] for key in ("pos_embedding", "precision") if key in model}

@@ -32,14 +32,14 @@ def fit_probe(
         backbone: Name or weights file; None takes the recipe's, or RN50.
         dir: Folder of the features.
         seed: Seed of an MLP.
-        device: Where to encode and to fit; None takes the GPU if there is one.
+        device: Device to encode and fit on; None takes the GPU if there is one.
         licence: Licence of the probe.
 
     Returns:
         The file, and SRCC and PLCC on the validation and test part, as ``val/SRCC``.
 
     Raises:
-        ValueError: If the data do not serve, as constant MOS; an MLP needs a validation part.
+        ValueError: If the data are unusable (constant MOS), or an MLP has no validation part.
     """
     content = read_recipe(recipe)
     data = data_of(content, recipe)
@@ -48,7 +48,7 @@ def fit_probe(
     if kind == "mlp" and "val" not in parts:
         raise ValueError(
             f"{data.label}: an MLP is stopped on the validation part, and the split has none; "
-            "choose ridge, or give a split that validates"
+            "choose ridge, or give a split with a validation part"
         )
     check_ratings(data)
     clip, features = plain_features(content, data, parts, backbone, dir, device)

@@ -1,4 +1,4 @@
-"""What the seed decides: the spread of SRCC over seeds, and what an ensemble of them gains."""
+"""Effect of the seed: the spread of SRCC over seeds, and the gain of an ensemble of them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def study_seeds(
 
     Args:
         material: The material.
-        seeds: How many.
+        seeds: Number of seeds.
         bags: Train each on a bootstrap bag of the training part.
 
     Returns:
-        A row for each number of seeds: ``seeds``, ``SRCC`` of that seed alone and ``ensemble``,
-        that of the mean score of the first ones; and the fits in order.
+        One row per seed: ``seeds`` (number of seeds so far), ``SRCC`` of this seed alone, and
+        ``ensemble``, SRCC of the mean score of all seeds so far; and the fits in order.
 
     Raises:
         ValueError: If there are fewer than 2 seeds.
     """
     if seeds < 2:
-        raise ValueError(f"{seeds} seeds; a spread takes 2 at least")
+        raise ValueError(f"{seeds} seeds; a spread needs at least 2")
     fits = []
     for seed in range(seeds):
         rows = material.train
@@ -80,7 +80,7 @@ def save_ensemble(path: Path, material: Material, fitted: list[Fitted]) -> Path:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Say how far seeds differ and what their ensemble gains."""
+    """Return a sentence on the spread over seeds and the gain of their ensemble."""
     mean, std = table["SRCC"].mean(), table["SRCC"].std()
     last = table["ensemble"].iloc[-1]
     return (

@@ -64,7 +64,7 @@ def test_labels_end_where_more_change_nothing_and_go_on_after_a_stop(
     probe = whole[(whole["source"] == "probe") & (whole["ratings"] == 60)]["SRCC"]
     assert probe.min() > 0.8
     assert probe.nunique() == 1  # of all ratings there is one set
-    with pytest.raises(ValueError, match="study of other settings"):
+    with pytest.raises(ValueError, match="study with other settings"):
         StudyRows(tmp_path / "s", labels.COLUMNS, 3, {"a": 2})
 
 
