@@ -254,7 +254,7 @@ def _library() -> Markup:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file: no or an unfinished evaluation; run evaluate.py with --out"
+            f"{path}: no such file: no finished evaluation; run evaluate.py with --out"
         )
     return path
 

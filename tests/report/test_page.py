@@ -413,7 +413,7 @@ def test_a_kill_at_any_write_leaves_a_whole_evaluation_or_none(
             evaluation(folder, new, resamples=20)
         fatal = 0
         assert list(folder.rglob("*.part"))
-        with pytest.raises(FileNotFoundError, match=r"evaluation\.json: .* cut short"):
+        with pytest.raises(FileNotFoundError, match=r"evaluation\.json: .* no finished evaluation"):
             write_report(folder)
         with claimed(folder):
             assert not list(folder.rglob("*.part"))

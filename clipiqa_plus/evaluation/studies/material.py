@@ -246,7 +246,7 @@ def check_ratings(data: IQADataModule, fewest: int = 3) -> None:
     mos = data.mos[data.rows("train")]
     if len(mos) < fewest:
         raise ValueError(
-            f"{data.label}: {len(mos)} rated training pictures; at least {fewest} are needed"
+            f"{data.label}: {len(mos)} rated pictures in training; at least {fewest} are needed"
         )
     for index, target in enumerate(data.targets):
         if (mos[:, index] == mos[0, index]).all():
