@@ -32,7 +32,7 @@ def test_a_room_states_what_comes_in_and_what_goes_out(room: Path) -> None:
     described = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
     assert described
     words = " ".join(described.split())
-    assert re.search(r"\b(Takes .*\breturns|In comes? .*\bout go(es)?) ", words)
+    assert re.search(r"\b(Takes .*\breturns|In comes? .*\bout go(es)?|In: .*\bOut:) ", words)
 
 
 def contract(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -27,8 +27,8 @@ def command_line() -> App:
     )
     for found in pkgutil.iter_modules(commands.__path__):
         module = importlib.import_module(f"{commands.__name__}.{found.name}")
-        if hasattr(module, "app"):
-            app.command(module.app)
+        for found_app in (value for value in vars(module).values() if isinstance(value, App)):
+            app.command(found_app)
     app.register_install_completion_command(help="Install completion for this shell.")
     return app
 

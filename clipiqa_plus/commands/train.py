@@ -1,4 +1,4 @@
-"""``clipiqa train``: a recipe, and options that override it."""
+"""``clipiqa train``: a recipe, and options that override it; ``clipiqa recipes`` lists them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 app = App("train", help_flags=(), version_flags=())  # the help is that of the recipe's options
+recipes_app = App("recipes")
 
 
 @app.default
@@ -40,3 +41,22 @@ def train(
         cli.claim.keep()
     cli.print_closing_lines()
     return cli
+
+
+@recipes_app.default
+def recipes() -> None:
+    """List the recipes that come with the package."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from clipiqa_plus.training.recipes import recipes
+
+    table = Table("recipe", "what it is")
+    for name, path in recipes().items():
+        comment = []
+        for line in path.read_text().splitlines():
+            if not line.startswith("#"):
+                break
+            comment.append(line.removeprefix("#").strip())
+        table.add_row(name, " ".join(comment))
+    Console().print(table)

@@ -31,6 +31,7 @@ from clipiqa_plus.data.batches import (
     Reader,
     Rows,
     SameBatches,
+    SameWholePart,
     WholePart,
 )
 from clipiqa_plus.data.splits import Split, make_split
@@ -260,7 +261,7 @@ class IQADataModule(LightningDataModule):
                     "batch_size all needs cached features: keep the feature cache enabled "
                     "(features.enabled true, no fast_dev_run), or give a number as batch_size"
                 )
-            return WholePart(rows, views)
+            return (SameWholePart if self._overfits() else WholePart)(rows, views)
         size = EVALUATION_BATCH if size == "all" else size
         sampler = SameBatches if self._overfits() else BatchSampler
         return sampler(

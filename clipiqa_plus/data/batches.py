@@ -172,11 +172,10 @@ class SameBatches(BatchSampler, SequentialSampler):  # type: ignore[misc]
         super().__init__(rows, batch_size, **(options | {"epoch": lambda: 0}))
 
 
-class WholePart(BatchSampler, SequentialSampler):
+class WholePart(BatchSampler):
     """All views of all rows as one batch, the same in every epoch.
 
-    When Lightning shards it over processes, each process gets the whole batch. It is a
-    ``SequentialSampler`` for the same reason as :class:`SameBatches`.
+    When Lightning shards it over processes, each process gets the whole batch.
 
     Args:
         rows: Row numbers.
@@ -190,5 +189,9 @@ class WholePart(BatchSampler, SequentialSampler):
     def __len__(self) -> int:
         return 1
 
-    def __iter__(self) -> Iterator[BatchIndex]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[BatchIndex]:
         yield self.batch
+
+
+class SameWholePart(WholePart, SequentialSampler):  # type: ignore[misc]
+    """The whole part for ``overfit_batches``, see :class:`SameBatches`."""

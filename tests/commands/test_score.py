@@ -101,7 +101,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     command = ["score", *paths, "--backbone", "demo"]
     command += ["--batch-size", "1", "--out", str(out)] if to_file else []
     calls = 0
-    score = Scorer.score_images
+    score = Scorer.score_columns
 
     def interrupted(self: Scorer, images: Any) -> Tensor:
         nonlocal calls
@@ -111,7 +111,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
         return score(self, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Scorer, "score_images", interrupted)
+        patch.setattr(Scorer, "score_columns", interrupted)
         assert main(command) == 130
     lines = [line for line in capsys.readouterr().err.splitlines() if "clipiqa:" in line]
     assert len(lines) == 1

@@ -22,7 +22,7 @@ def load_small(device: str = "cpu") -> Scorer:
 def load_mortal(marker: Path, device: str = "cpu") -> Scorer:
     """A scorer that kills its process at its third batch, once: the marker says that it did."""
     scorer = load_small(device)
-    score, calls = scorer.score_images, 0
+    score, calls = scorer.score_columns, 0
 
     def score_or_die(images: Any) -> Tensor:
         nonlocal calls
@@ -35,7 +35,7 @@ def load_mortal(marker: Path, device: str = "cpu") -> Scorer:
             os.kill(os.getpid(), signal.SIGKILL)
         return score(images)
 
-    scorer.score_images = score_or_die  # type: ignore[method-assign]
+    scorer.score_columns = score_or_die  # type: ignore[method-assign]
     return scorer
 
 
