@@ -12,9 +12,12 @@ import yaml
 from safetensors.torch import save_file
 
 import evaluate
+from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.evaluation.evaluation import load_sources
 from clipiqa_plus.evaluation.random_splits import over_repeats, repeated, split_kind
+from clipiqa_plus.prompts.files import save_prompts
+from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.training.recipes import data_of, read_recipe
 from tests.conftest import SMALL_RESNET
 
@@ -70,6 +73,29 @@ def test_each_split_is_learned_and_tested_on_its_own_parts(
         )
         learned.setup()
         assert data.rows("test").tolist() == learned.rows("test").tolist()
+
+
+def test_pictures_of_the_training_are_warned_of(
+    recipes: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    _, recipe, weights = recipes
+    clip = FrozenCLIP.from_name(str(weights))
+    prompts = ContextPrompts(clip)
+    prompts.steps += 1
+    file = save_prompts(tmp_path / "run/prompts.safetensors", prompts, clip, reduction="mean")
+    data = data_of(read_recipe(recipe), recipe, split="content", repeat=0)
+    data.setup()
+    data.split.save(file.parent / "split.json")
+    trained = set(data.rows("train"))
+    data = data_of(read_recipe(recipe), recipe, split="content", repeat=1)
+    data.setup()
+    seen = len(trained & set(data.rows("test")))
+    assert seen
+    said = f"trained on {seen} of these 8 pictures"
+    sources = load_sources(["zero_shot", f"mine={file}"], str(weights))
+    with pytest.warns(UserWarning, match=f"in 1 of 2 splits mine is tested on .*{said}"):
+        results = repeated(recipe, sources, 2, None, tmp_path / "out")
+    assert results["note"].tolist() == ["", "", "", said]
 
 
 def test_numbers_over_splits_by_hand() -> None:
