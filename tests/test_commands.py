@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import os
 import shlex
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def run(program: str, args: list[str]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "CLIPIQA_RUN_COMMANDS" not in os.environ, reason="minutes: set CLIPIQA_RUN_COMMANDS to run them"
+)
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if [*commands(page)]])
 def test_commands_run_as_they_are_written(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
