@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import io
-import os
 import shlex
 from pathlib import Path
 
@@ -29,10 +28,6 @@ ELSEWHERE = {
     "hf://my_name/my_prompts": "a network: tests/inference/test_hub.py",
     "get": "the test of its own",
     "reproduce": "published weights: tests/evaluation/test_reproduction.py",
-    "study": "many fits: tests/evaluation/studies/test_studies.py",
-    "probe": "tests/evaluation/studies/test_probe_fit.py",
-    "probe.safetensors": "the same",
-    "--interval": "the same",
 }
 """Words of commands that need more than this test has, and where they are tested."""
 ONE_DEVICE = ["--trainer.devices=1", "--trainer.num_nodes=1", "--trainer.strategy=auto"]
@@ -56,9 +51,6 @@ def run(program: str, args: list[str]) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "CLIPIQA_RUN_COMMANDS" not in os.environ, reason="minutes: set CLIPIQA_RUN_COMMANDS to run them"
-)
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if [*commands(page)]])
 def test_commands_run_as_they_are_written(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch

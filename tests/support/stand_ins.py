@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
@@ -18,6 +19,7 @@ from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.data.benchmarks.common import Benchmark
 from clipiqa_plus.data.demo import DemoIQA
+from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.importers import export_pyiqa
 from clipiqa_plus.prompts.sources import ContextPrompts
@@ -25,12 +27,12 @@ from clipiqa_plus.training import recipes
 from tests.conftest import small_clip
 from tests.support.benchmark_files import picture
 
-PARTS = ["train"] * 10 + ["val"] * 4 + ["test"] * 6
+PARTS = ["train"] * 84 + ["val"] * 12 + ["test"] * 24
 PRESENT = ("biq2021", "koniq10k", "spaq", "kadid10k", "tid2013")
 
 
 def labels(low: float, high: float) -> pd.DataFrame:
-    """A table of pictures of ten contents, with their parts."""
+    """A table of pictures, two of each content, with their parts."""
     mos = np.random.default_rng(0).uniform(low, high, len(PARTS))
     contents = [f"scene{i // 2}" for i in range(len(PARTS))]
     names = [f"{i}.png" for i in range(len(PARTS))]
@@ -74,16 +76,18 @@ def stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FrozenCLIP, "from_name", lambda *_args, **_options: deepcopy(clip))
     prompts = ContextPrompts(clip)
     prompts.steps += 1
+    held_out = torch.linspace(0, 1, 20)[:, None]
+    intervals = interval_facts(held_out, held_out, (0, 100))
     for run in ("demo", "a", "koniq_official", "koniq_seed0", "koniq_seed1", "seed0", "seed1"):
         path = folder / "runs" / run / "prompts.safetensors"
-        save_prompts(path, prompts, clip, reduction="mean")
+        save_prompts(path, prompts, clip, reduction="mean", intervals=intervals)
         (path.parent / "run.json").write_text("{}")
     for name in ("CLIPIQA+_RN50_512.pth", "CLIPIQA+_RN50_512-89f5d940.pth"):
         export_pyiqa(folder / name, prompts, clip)
 
 
 def _hugging_face(folder: Path, table: pd.DataFrame, patch: pytest.MonkeyPatch) -> None:
-    for name, rows in (("train", table[:14]), ("test", table[14:])):
+    for name, rows in (("train", table[:96]), ("test", table[96:])):
         for image in rows["image"]:
             picture(folder / name / image, (40, 32))
         rows = rows.rename(columns={"image": "file_name"})

@@ -9,15 +9,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from clipiqa_plus.evaluation.studies.material import (
-    MAX_ITERATIONS,
-    PATIENCE,
-    Material,
-    StudyRows,
-    hold_out,
-)
+from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out
 from clipiqa_plus.features.probes import fit_ridge
-from clipiqa_plus.training.fits import Fit, fit_contexts
+from clipiqa_plus.training.fits import Fit
 
 FEWEST = 25
 """Smallest number of ratings."""
@@ -80,18 +74,7 @@ def study_labels(material: Material, counts: Sequence[int], draws: int, rows: St
     for count, draw in left:
         train, val = hold_out(orders[draw][:count], material.contents)
         fits.append(Fit(material.prompts(seed=draw).ctx.detach(), train, val))
-    learned = fit_contexts(
-        material.prompts(),
-        material.clip,
-        material.features,
-        material.mos,
-        fits,
-        loss=material.loss,
-        mean=material.mean,
-        max_iterations=MAX_ITERATIONS,
-        patience=PATIENCE,
-    )
-    for number, fitted in learned:
+    for number, fitted in material.fit(material.prompts(), fits):
         scores = material.score(fitted.text, material.test)
         rows.add(PROMPTS, *left[number], material.srcc(scores, material.test))
 

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from clipiqa_plus.data.splits import kfold_split
-from clipiqa_plus.evaluation.studies.material import MAX_ITERATIONS, PATIENCE, Material, StudyRows
-from clipiqa_plus.training.fits import Fit, fit_contexts
+from clipiqa_plus.evaluation.studies.material import Material, StudyRows
+from clipiqa_plus.training.fits import Fit
 
 OPTIONS = ("n_ctx", "position", "pairs", "class_specific", "loss", "init")
 COLUMNS = [*OPTIONS, "fold", "val_SRCC", "SRCC"]
@@ -72,16 +72,7 @@ def study_layouts(
             val = (fold + 1) % folds
             train = torch.cat([dealt[f] for f in range(folds) if f not in (fold, val)])
             fits.append(Fit(prompts.ctx.detach(), train, dealt[val]))
-        data = (prompts, material.clip, material.features, material.mos)
-        learned_by_fold = fit_contexts(
-            *data,
-            fits,
-            loss=layout["loss"],
-            mean=material.mean,
-            max_iterations=MAX_ITERATIONS,
-            patience=PATIENCE,
-        )
-        for number, fitted in learned_by_fold:
+        for number, fitted in material.fit(prompts, fits, layout["loss"]):
             test = dealt[left[number]]
             found = material.srcc(material.score(fitted.text, test), test)
             rows.add(*key, left[number], fitted.srcc, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,7 @@ from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
+from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
 from clipiqa_plus.training.recipes import data_of, read_recipe
 from clipiqa_plus.training.run_folder import write_json
 
@@ -77,6 +78,28 @@ class Material:
         if not isinstance(source, ContextPrompts) or source.members is not None:
             raise ValueError("a study learns single contexts: set prompts.mode to learned")
         return source.to(self.clip.device)
+
+    def fit(
+        self, prompts: ContextPrompts, fits: Sequence[Fit], loss: str | None = None
+    ) -> Iterator[tuple[int, Fitted]]:
+        """Fit contexts to the pictures, see :func:`~clipiqa_plus.training.fits.fit_contexts`.
+
+        Args:
+            prompts: Pairs and layout.
+            fits: Starts and rows of the fits.
+            loss: Name of the loss; None takes the recipe's.
+        """
+        return fit_contexts(
+            prompts,
+            self.clip,
+            self.features,
+            self.mos,
+            fits,
+            loss=loss or self.loss,
+            mean=self.mean,
+            max_iterations=MAX_ITERATIONS,
+            patience=PATIENCE,
+        )
 
     def score(self, text: Tensor, rows: Tensor) -> Tensor:
         """Score rows by text features [P, 2, D]: float32 [N, T]."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from clipiqa_plus.evaluation.studies.material import MAX_ITERATIONS, PATIENCE, Material
+from clipiqa_plus.evaluation.studies.material import Material
 from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.prompts.files import save_prompts
-from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
+from clipiqa_plus.training.fits import Fit, Fitted
 from clipiqa_plus.training.run_folder import data_facts
 
 
@@ -40,18 +40,7 @@ def study_seeds(
             drawn = torch.Generator().manual_seed(seed)
             rows = rows[torch.randint(len(rows), (len(rows),), generator=drawn)]
         fits.append(Fit(material.prompts(seed=seed).ctx.detach(), rows, material.val))
-    learned = fit_contexts(
-        material.prompts(),
-        material.clip,
-        material.features,
-        material.mos,
-        fits,
-        loss=material.loss,
-        mean=material.mean,
-        max_iterations=MAX_ITERATIONS,
-        patience=PATIENCE,
-    )
-    found = dict(learned)
+    found = dict(material.fit(material.prompts(), fits))
     fitted = [found[seed] for seed in range(seeds)]
     scores = torch.stack([material.score(fit.text, material.test) for fit in fitted])  # [M, N, T]
     rows_of_table = []
