@@ -17,7 +17,7 @@ DESCRIPTION = "Image quality scores by prompting CLIP: train, compare, score, sh
 
 
 def command_line() -> App:
-    """Return the whole command line: the ``app`` of every module of this folder."""
+    """Return the whole command line: the ``app`` of every module of this room."""
     options = Parameter(negative=(), consume_multiple=True)
     app = App(
         "clipiqa",
@@ -25,8 +25,8 @@ def command_line() -> App:
         version=f"clipiqa_plus {__version__}",
         default_parameter=options,
     )
-    for found in pkgutil.iter_modules(commands.__path__):
-        module = importlib.import_module(f"{commands.__name__}.{found.name}")
+    for found in pkgutil.walk_packages(commands.__path__, f"{commands.__name__}."):
+        module = importlib.import_module(found.name)
         for found_app in (value for value in vars(module).values() if isinstance(value, App)):
             app.command(found_app)
     app.register_install_completion_command(help="Install completion for this shell.")

@@ -17,7 +17,7 @@ from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.sources import PAIRS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_score_and_its_errors(
