@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,10 +17,11 @@ import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from numpy.typing import NDArray
 from rich.progress import track
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from clipiqa_plus.data.annotations import rating_tensors, validate, with_ratings
 from clipiqa_plus.data.batches import (
     BatchIndex,
     BatchSampler,
@@ -90,12 +90,16 @@ class IQADataModule(LightningDataModule):
     """Declared range of raw scores, used for normalisation; a score outside is an error."""
     higher_is_better: bool = True
     """Whether a higher raw score means better quality."""
+    mean_of_grades: ClassVar[bool] = True
+    """Whether ``mos`` is the mean of the grades, where the labels have counts per grade."""
     source: ClassVar[str] = ""
     """Web page of the data set."""
     terms: ClassVar[str] = ""
     """Terms of use in a few words."""
     default_split: ClassVar[str] = "official"
     """Split used in the literature."""
+    within_content: ClassVar[bool] = False
+    """Whether scores are comparable only within one content."""
 
     def __init__(
         self,
@@ -139,6 +143,9 @@ class IQADataModule(LightningDataModule):
         """Rows excluded by ``skip_unreadable``, each with the reason."""
         self.features: dict[str, FeatureLookup] = {}
         """Cached features by part; the pictures of any other part are decoded."""
+        self.ratings: dict[str, Tensor] = {}
+        """What is known of the ratings beside their mean; filled by ``setup``, see
+        :func:`~clipiqa_plus.data.annotations.rating_tensors`."""
         self._annotations: pd.DataFrame | None = None
 
     @abstractmethod
@@ -148,7 +155,8 @@ class IQADataModule(LightningDataModule):
         Returns:
             One row per picture with ``image`` (path relative to ``root``, unique: the sample id)
             and ``mos`` (raw score); optionally ``split`` (``train``, ``val``, ``test``),
-            ``content`` (reference or scene), ``distortion``, ``level`` and further score columns.
+            ``content`` (reference or scene), ``distortion``, ``level``, further score columns, and
+            what raters said, see :mod:`clipiqa_plus.data.annotations`.
         """
 
     def reader(self) -> Reader:
@@ -160,8 +168,8 @@ class IQADataModule(LightningDataModule):
         """The validated table; read on first use."""
         if self._annotations is None:
             table = self.read_annotations().reset_index(drop=True)
-            validate(table, self.targets, self.mos_range, self.label)
-            self._annotations = table
+            validate(table, self.targets, self.mos_range, self.label, self.mean_of_grades)
+            self._annotations = with_ratings(table, self.mos_range)
         return self._annotations
 
     @property
@@ -196,6 +204,10 @@ class IQADataModule(LightningDataModule):
                 )
         self.mos_raw = raw
         self.mos = (normalised if self.higher_is_better else 1 - normalised).float()
+        self.ratings = rating_tensors(table, self.targets, self.mos_range, self.higher_is_better)
+        if self.within_content:
+            contents = pd.factorize(table["content"])[0].astype(np.int64)
+            self.ratings["group"] = torch.from_numpy(contents)
         self.split: Split = split
 
     def check_pictures(self) -> None:
@@ -235,6 +247,7 @@ class IQADataModule(LightningDataModule):
             views=self.train_views if part == "train" else self.eval_views,
             size=self.resize,
             features=self.features.get(part),
+            extras=self.ratings,
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -294,57 +307,6 @@ class IQADataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available() and dataset.features is None,
         )
-
-
-def validate(
-    table: pd.DataFrame, targets: Sequence[str], mos_range: tuple[float, float], label: str
-) -> None:
-    """Check an annotation table.
-
-    Args:
-        table: The table, one row per picture.
-        targets: Required score columns; their values must be finite and in range.
-        mos_range: Declared range of raw scores.
-        label: Name of the data set in error messages.
-
-    Raises:
-        ValueError: On a defect; names the column, the row (counted from 1) and the remedy.
-    """
-    for column in ("image", *targets):
-        if column not in table:
-            raise ValueError(
-                f"{label}: no column {column!r}; there are {', '.join(map(str, table.columns))}"
-            )
-    if table.empty:
-        raise ValueError(f"{label}: the label file has no rows")
-
-    def fail(bad: NDArray[np.bool_], what: str, remedy: str) -> None:
-        row = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"{label}: row {row + 1} ({table['image'].iloc[row]}): {what} "
-            f"({int(bad.sum())} such rows); {remedy}"
-        )
-
-    unnamed = table["image"].isna().to_numpy()
-    if unnamed.any():
-        fail(unnamed, "image name is empty", "name the file or remove the row")
-    low, high = mos_range
-    for column in targets:
-        scores = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
-        bad = ~np.isfinite(scores)
-        if bad.any():
-            fail(bad, f"{column} is empty or not a number", "correct or remove the row")
-        bad = (scores < low) | (scores > high)
-        if bad.any():
-            value = scores[np.flatnonzero(bad)[0]]
-            fail(
-                bad,
-                f"{column} {value:g} is outside the declared scale {low:g} to {high:g}",
-                "declare the true scale or correct the score",
-            )
-    repeated = table["image"].duplicated().to_numpy()
-    if repeated.any():
-        fail(repeated, "image name repeats an earlier row", "keep one row per picture")
 
 
 def find_unreadable(reader: Reader, count: int) -> dict[int, str]:

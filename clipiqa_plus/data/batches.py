@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,10 @@ BatchIndex = tuple[Rows, Rows]
 
 FeatureLookup = Callable[[Tensor, Tensor], Tensor]
 """(rows [B], views [B]) -> image features [B, D]."""
+
+
+ENDLESS = 2**31
+"""Number of views to draw from where their number is unlimited."""
 
 
 class Reader(Protocol):
@@ -64,6 +68,8 @@ class IQADataset(Dataset[dict[str, Any]]):
         views: The views of a picture.
         size: Size before the view is taken, see :func:`~clipiqa_plus.data.transforms.resize`.
         features: Looks up cached features instead of decoding pictures.
+        extras: Further labels by name, tensors [N, ...] such as ``mos_std``, ``n_ratings`` and
+            ``counts``, see :func:`~clipiqa_plus.data.annotations.rating_tensors`.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class IQADataset(Dataset[dict[str, Any]]):
         views: Views,
         size: int | Sequence[int] | None = None,
         features: FeatureLookup | None = None,
+        extras: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.reader = reader
         self.mos = mos
@@ -81,6 +88,7 @@ class IQADataset(Dataset[dict[str, Any]]):
         self.views = views
         self.size = size
         self.features = features
+        self.extras = dict(extras or {})
 
     def picture(self, row: int, view: int) -> RGBImage:
         """Return view ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
@@ -91,8 +99,8 @@ class IQADataset(Dataset[dict[str, Any]]):
 
         Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
         numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
-        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] if sizes differ. With cached features
-        all tensors are on the device of the features.
+        [B, 3, H, W], or a list of B uint8 tensors [3, H, W] if sizes differ; and the rows of all
+        ``extras``. With cached features all tensors are on the device of the features.
         """
         rows, views = (torch.as_tensor(part) for part in index)
         batch: dict[str, Any] = {}
@@ -107,12 +115,14 @@ class IQADataset(Dataset[dict[str, Any]]):
             batch["features"] = self.features(rows, views)
             device = batch["features"].device
             self.mos, self.mos_raw = self.mos.to(device), self.mos_raw.to(device)  # moved once
+            self.extras = {name: values.to(device) for name, values in self.extras.items()}
             rows, views = (part.to(device, non_blocking=True) for part in (rows, views))
         return batch | {
             "id": rows,
             "view": views,
             "mos": self.mos[rows],
             "mos_raw": self.mos_raw[rows],
+            **{name: values[rows] for name, values in self.extras.items()},
         }
 
 
@@ -151,12 +161,17 @@ class BatchSampler(Sampler[BatchIndex]):
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
-    def __iter__(self) -> Iterator[BatchIndex]:
+    def draw(self) -> BatchIndex:
+        """Return the rows and views of the current epoch in order."""
         rows, views = self.rows, np.zeros(len(self.rows), dtype=np.int64)
         if self.shuffle:
             rng = np.random.default_rng([self.seed, self.epoch()])
             rows = rng.permutation(rows)
-            views = rng.integers(0, self.views or 2**31, len(rows))
+            views = rng.integers(0, self.views or ENDLESS, len(rows))
+        return rows, views
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        rows, views = self.draw()
         for start in range(0, len(rows), self.batch_size):
             stop = start + self.batch_size
             yield rows[start:stop], views[start:stop]

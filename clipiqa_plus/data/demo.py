@@ -15,8 +15,9 @@ distortions at four levels: 792 pictures, rendered on reading and never stored.
   very little.
 - exponent 0.8: the first visible step costs a little more than later ones.
 - ``e``: error of a mean opinion. Single ratings of one picture have a standard deviation of about
-  16 points of 100; the mean of 30 raters has 16 / sqrt(30) = 3. It is a function of the sample id,
-  so the scores are the same on every machine.
+  16 points of 100; the mean of 30 raters has 3 = 16.4 / sqrt(30). It is a function of the sample
+  id, so the scores are the same on every machine. The columns ``mos_std`` and ``n_ratings`` hold
+  16.4 and 30.
 
 The benchmark shows that the parts work together. It does not show how a method ranks on pictures
 rated by people.
@@ -134,6 +135,10 @@ DISTORTIONS: Mapping[str, tuple[Degradation, tuple[float, ...], float]] = {
     ),
 }
 LEVELS = 4
+RATERS = 30
+"""Raters of each picture that the formula assumes."""
+ERROR = 3.0
+"""Standard deviation of the error of a mean opinion."""
 
 
 def render(photo: RGBImage, distortion: str, level: int, seed: int) -> RGBImage:
@@ -173,8 +178,9 @@ def demo_annotations() -> pd.DataFrame:
     """The annotation table: one row per rendered picture, 33 for each photograph.
 
     Returns:
-        Columns image (sample id, e.g. "cat.jpg/jpeg_2"), mos (0 to 100), split, content (file
-        name of the photograph), distortion ("none" for the photograph itself), level (0 to 4).
+        Columns image (sample id, e.g. "cat.jpg/jpeg_2"), mos (0 to 100), mos_std, n_ratings, split,
+        content (file name of the photograph), distortion ("none" for the photograph itself), level
+        (0 to 4).
     """
     rows = []
     for part, names in SPLIT.items():
@@ -185,7 +191,7 @@ def demo_annotations() -> pd.DataFrame:
     table.insert(0, "image", [f"{c}/{d}_{n}" for c, _, d, n in rows])
     mos = [_rated(image, d, n) for image, (_, _, d, n) in zip(table["image"], rows, strict=True)]
     table.insert(1, "mos", mos)
-    return table
+    return table.assign(mos_std=round(ERROR * RATERS**0.5, 2), n_ratings=RATERS)
 
 
 class RenderReader:
@@ -276,7 +282,7 @@ def seed_of(image: str) -> int:
 def _rated(image: str, distortion: str, level: int) -> float:
     score = opinion_score("gaussian_blur" if distortion == "none" else distortion, level)
     # RandomState: numpy guarantees its stream for all versions (NEP 19), including normal().
-    error = np.random.RandomState(seed_of(image)).normal(0, 3)
+    error = np.random.RandomState(seed_of(image)).normal(0, ERROR)
     return round(float(np.clip(score + error, 0, 100)), 2)
 
 

@@ -20,7 +20,8 @@ class TableData(IQADataModule):
 
     The table has one row per picture: its file (relative to ``root``), its score, and optionally
     the columns ``split`` (``train``, ``val``, ``test``) and ``content`` (shared by pictures of one
-    scene; a ``content`` split keeps them together). Other score columns can be targets.
+    scene; a ``content`` split keeps them together) and ``mos_std``, ``n_ratings`` and counts per
+    grade (see :mod:`clipiqa_plus.data.annotations`). Other score columns can be targets.
 
     Args:
         table: The file: ``.csv``, ``.tsv`` or ``.parquet``.

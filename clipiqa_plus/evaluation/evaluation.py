@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
+from clipiqa_plus.data.annotations import rating_columns
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.evaluation.comparison import (
     COLUMNS,
@@ -201,8 +202,9 @@ def score(
 
     Returns:
         One row per picture and target: ``id`` (row of the annotations), ``image``, ``target``,
-        ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion`` and ``level`` where known,
-        and the score of each source.
+        ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion``, ``level`` and what raters
+        said where known (see :func:`~clipiqa_plus.data.annotations.rating_columns`), and the score
+        of each source.
     """
     return _scored(sources, _encoded(sources, data, part, device, cache), data, part)
 
@@ -273,9 +275,11 @@ def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -
         frame["target"] = target
         frame["mos"] = data.mos[rows, index].double().numpy()
         frame["mos_raw"] = data.mos_raw[rows, index].numpy()
+        for column, values in rating_columns(data.ratings, index, target).items():
+            frame[column] = values[rows]
         for name, values in columns.items():
             frame[name] = values[:, index]
-        if getattr(data, "within_content", False):
+        if data.within_content:
             frame[WITHIN_CONTENT] = True
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

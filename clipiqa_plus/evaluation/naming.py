@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from clipiqa_plus.data.annotations import COUNT, RATINGS
 from clipiqa_plus.evaluation.comparison import WITHIN_CONTENT
 from clipiqa_plus.prompts.files import HUB, PROMPT_FILE, find_prompts
 
@@ -16,8 +17,9 @@ LEARNED = "learned"
 """Name of the source that is learned within each random split."""
 _COLUMNS = {
     *("id", "image", "target", "mos", "mos_raw", "content", "distortion", "level"),
-    *(WITHIN_CONTENT, LEARNED),
+    *("mos_std", RATINGS, WITHIN_CONTENT, LEARNED),
 }
+_TAKEN = _COLUMNS | {f"{COUNT}{grade}" for grade in range(1, 21)}
 """Columns of a table of scores; no source may have these names."""
 _GENERIC = {Path(PROMPT_FILE).stem, "config"}
 """File names that every run folder has; the folder's name is used instead."""
@@ -43,7 +45,7 @@ def name_sources(specs: Sequence[str]) -> dict[str, str]:
     for index, spec in enumerate(specs):
         name, sign, source = spec.partition("=")
         if sign and not Path(spec).exists() and "/" not in name:
-            if not source or name in _COLUMNS or name != _clean(name):
+            if not source or name in _TAKEN or name != _clean(name):
                 raise ValueError(
                     f"--prompts {spec!r}: {name!r} cannot name a source; write NAME=PATH, the name "
                     f"of printable characters and none of {', '.join(sorted(_COLUMNS))}"
@@ -54,7 +56,7 @@ def name_sources(specs: Sequence[str]) -> dict[str, str]:
     if len(set(places)) < len(places):
         twice = next(s for s, p in zip(sources, places, strict=True) if places.count(p) > 1)
         raise ValueError(f"--prompts name one source twice: {twice}")
-    names = _distinct(places, _COLUMNS | set(given.values()))
+    names = _distinct(places, _TAKEN | set(given.values()))
     names = [given.get(index, name) for index, name in enumerate(names)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

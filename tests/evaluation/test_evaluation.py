@@ -74,6 +74,29 @@ def test_scores_are_those_of_each_picture_alone(table: Path, clip: FrozenCLIP) -
         assert scores["zero_shot"][row] == pytest.approx(alone, abs=1e-5)
 
 
+def test_what_raters_said_is_beside_the_scores(table: Path, clip: FrozenCLIP) -> None:
+    counts = np.random.default_rng(1).integers(1, 9, (N, 5))
+    ratings = [np.repeat(np.arange(5), row) for row in counts]
+    frame = pd.read_csv(table).assign(mos=[4 - r.mean() for r in ratings])  # on 0 to 4
+    for grade in range(5):
+        frame[f"count_{grade + 1}"] = counts[:, 4 - grade]
+    frame.assign(sharpness=1.0).to_csv(table, index=False)
+    pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness"])
+    source = CLIPIQAPlus(clip, prompts=pairs, reduction="none")
+    options = {"split": "whole", "targets": ["mos", "sharpness"], "num_workers": 0}
+    data = TableData(str(table), (0, 4), higher_is_better=False, **options)
+    scores = score({"zero_shot": source}, data)
+    mos, sharpness = (scores[scores["target"] == target] for target in ("mos", "sharpness"))
+    expected = [r.std(ddof=1) / 4 for r in ratings]
+    np.testing.assert_allclose(mos["mos_std"], expected, rtol=1e-6)  # float32
+    assert mos["n_ratings"].tolist() == counts.sum(axis=1).tolist()
+    # Worst grade first: the raw scale was lower = better.
+    assert mos[[f"count_{k + 1}" for k in range(5)]].to_numpy().tolist() == counts.tolist()
+    grades = mos[[f"count_{k + 1}" for k in range(5)]].to_numpy() @ np.arange(5) / 4
+    np.testing.assert_allclose(grades / counts.sum(axis=1), mos["mos"], atol=1e-6)
+    assert sharpness[["mos_std", "count_1"]].isna().all(axis=None)
+
+
 def test_one_score_per_target(table: Path, clip: FrozenCLIP) -> None:
     pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness"])
     source = CLIPIQAPlus(clip, prompts=pairs, reduction="none")

@@ -16,7 +16,8 @@ _COLUMNS = ["index", "id", *_COUNTS, "tag_1", "tag_2", "challenge"]
 class AVA(Benchmark):
     """AVA (Murray et al., CVPR 2012): 255,530 photographs, ten rating counts each.
 
-    The MOS is the mean rating on 1-10. The official test part is ``generic_test.jpgl``; the rest of
+    The MOS is the mean rating on 1-10; number and standard deviation of the ratings follow from the
+    counts too. The official test part is ``generic_test.jpgl``; the rest of
     ``AVA.txt`` is the training part. A few dozen pictures in the label file are no longer
     available: up to 100 are excluded and listed.
     """
@@ -60,8 +61,8 @@ class AVA(Benchmark):
             {
                 "image": table["id"].astype(str) + ".jpg",
                 "mos": counts @ np.arange(1, 11) / raters,
-                "raters": raters,
                 "challenge": table["challenge"],
+                **{name: table[name] for name in _COUNTS},
             }
         )
         if self.split_kind == "official":

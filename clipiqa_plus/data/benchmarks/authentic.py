@@ -54,7 +54,7 @@ class CLIVE(Benchmark):
             {
                 "image": values["AllImages_release"],
                 "mos": values["AllMOS_release"],
-                "std": values["AllStdDev_release"],
+                "mos_std": values["AllStdDev_release"],
             }
         )
         training = table["image"].astype(str).str.fullmatch(r"(?i:t[1-7]\.bmp)")

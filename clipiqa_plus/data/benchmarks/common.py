@@ -76,8 +76,6 @@ class Benchmark(IQADataModule):
     """Size for which CLIP-IQA(+) numbers are reported; None is the native size."""
     extras: ClassVar[str] = ""
     """Pattern of pictures in the folders that have no rating by design, such as references."""
-    within_content: ClassVar[bool] = False
-    """Whether scores are comparable only within one content."""
     overlaps: ClassVar[tuple[str, ...]] = ()
     """Benchmarks that share pictures with this one's training part."""
 

@@ -43,10 +43,17 @@ class AGIQA3K(Benchmark):
     )
 
     def read_annotations(self) -> pd.DataFrame:
-        """Read names, prompts and both scores."""
-        columns = ["name", "mos_quality", "std_quality", "mos_align", "prompt"]
-        table = read_csv(self.label_file(), columns, self.obtain)[columns]
-        return table.set_axis(["image", "mos", "std", "alignment", "content"], axis=1)
+        """Read names, prompts, and both scores with their standard deviations."""
+        names = {
+            "name": "image",
+            "mos_quality": "mos",
+            "std_quality": "mos_std",
+            "mos_align": "alignment",
+            "std_align": "alignment_std",
+            "prompt": "content",
+        }
+        table = read_csv(self.label_file(), list(names), self.obtain)[list(names)]
+        return table.rename(columns=names)
 
 
 class AGIQA1K(Benchmark):

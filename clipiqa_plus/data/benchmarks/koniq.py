@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from clipiqa_plus.data.benchmarks.common import Benchmark, LabelDownload
@@ -12,6 +14,7 @@ from clipiqa_plus.data.fetch import Archive
 from clipiqa_plus.data.labels import read_csv
 
 _PARTS = {"training": "train", "validation": "val", "test": "test"}
+_SHARES = [f"c{grade}" for grade in range(1, 6)]
 
 
 class _KonIQ(Benchmark):
@@ -27,6 +30,7 @@ class _KonIQ(Benchmark):
     mos_range = (0.0, 100.0)
     default_split = "official"
     official_sizes = (7_058, 1_000, 2_015)
+    mean_of_grades = False  # z-scored per rater
     protocol = "official 7058/1000/2015"
     nested = ("koniq10k", "koniq-10k")
 
@@ -45,7 +49,7 @@ class _KonIQ(Benchmark):
         return (self.resolution,)
 
     def read_quality(self) -> pd.DataFrame:
-        """Read names, MOS and parts from the authors' split file."""
+        """Read names, MOS, ratings and parts from the authors' split file."""
         path = self.label_file(*KonIQ10k.labels)
         table = read_csv(path, ["image_name", "MOS", "set"], KonIQ10k.obtain)
         highest = pd.to_numeric(table["MOS"], errors="coerce").max()
@@ -54,17 +58,42 @@ class _KonIQ(Benchmark):
                 f"{path}: MOS reaches only {highest:g}: these are the 1-5 scores of the table on "
                 f"the website, not the 0-100 scores of the split file. {KonIQ10k.obtain}"
             )
-        return pd.DataFrame(
+        quality = pd.DataFrame(
             {
                 "image": table["image_name"],
                 "mos": table["MOS"],
                 "split": table["set"].replace(_PARTS),
             }
         )
+        if not {*_SHARES, "c_total", "SD"} <= set(table):
+            return quality  # a list of scores alone
+        std = 25 * pd.to_numeric(table["SD"], errors="coerce")  # from 1-5 to 0-100
+        quality = quality.assign(mos_std=std, n_ratings=table["c_total"])
+        return quality.join(self._counts(table, path))
+
+    def _counts(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+        """Turn shares of the five grades into counts; a file may hold counts already."""
+        shares = table[_SHARES].apply(pd.to_numeric, errors="coerce")
+        total = pd.to_numeric(table["c_total"], errors="coerce")
+        counts = shares.mul(total.where(shares.sum(axis=1) < 1.5, 1), axis=0)
+        rounded = counts.round()
+        # Shares are written with 12 decimals; a missing number is reported by its column later.
+        uneven = ((counts - rounded).abs() > 1e-6).any(axis=1).to_numpy()
+        if uneven.any():
+            row = int(np.flatnonzero(uneven)[0])
+            raise ValueError(
+                f"{path}: row {row + 1} ({table['image_name'].iloc[row]}): c1 to c5 times c_total "
+                f"are no whole numbers ({int(uneven.sum())} such rows). {KonIQ10k.obtain}"
+            )
+        return rounded.set_axis([f"count_{grade}" for grade in range(1, 6)], axis=1)
 
 
 class KonIQ10k(_KonIQ):
     """KonIQ-10k (Hosu et al., TIP 2020): MOS z-scaled to 0-100, official split 7058/1000/2015.
+
+    Ratings are given as counts of five grades. Their standard deviation, distributed on 1-5, is
+    multiplied by 25 to be on 0-100. The MOS is z-scored per rater and is not the mean grade: it
+    rises by 27.8 for a grade.
 
     The size matters: CLIP-IQA+ is trained and reported at 1024x768, and the same weights lose 0.09
     SRCC at 512x384.

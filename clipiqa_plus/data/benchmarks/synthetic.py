@@ -16,7 +16,9 @@ from clipiqa_plus.data.labels import name_parts, read_csv, read_mat, read_sheet,
 class KADID10k(Benchmark):
     """KADID-10k (Lin et al., QoMEX 2019): 81 references, 25 distortions, 5 levels.
 
-    Despite its name, the distributed column ``dmos`` is not a DMOS: higher is better, on 1-5.
+    Despite their names, the distributed column ``dmos`` is not a DMOS (higher is better, on 1-5),
+    and ``var`` is not a variance but the standard deviation of the ratings. There are 30 for each
+    picture; 4% of the scores are no multiples of 1/30 and so have a few more or fewer.
     """
 
     name = "kadid10k"
@@ -49,7 +51,8 @@ class KADID10k(Benchmark):
             {
                 "image": table["dist_img"],
                 "mos": table["dmos"],
-                "std": table["var"],
+                "mos_std": table["var"],
+                "n_ratings": 30,
                 "content": parts["content"].str.upper(),
                 "distortion": parts["distortion"],
                 "level": parts["level"].astype(int),
@@ -176,7 +179,7 @@ class CSIQ(Benchmark):
             {
                 "image": folder + "/" + content + "." + token + "." + level.astype(str) + ".png",
                 "mos": table["dmos"],
-                "std": table["dmos_std"],
+                "mos_std": table["dmos_std"],
                 "content": content,
                 "distortion": folder,
                 "level": level,
@@ -239,12 +242,14 @@ class LIVE(Benchmark):
             "original": ("dmos.mat", "dmos"),
         }[self.scores]
         path, reference_path = self.label_file(file), self.label_file("refnames_all.mat")
-        values = read_mat(path, [variable, "orgs"], self.obtain)
+        # Only the realigned scores come with deviations.
+        deviations = ["dmos_std"] if self.scores == "realigned" else []
+        values = read_mat(path, [variable, "orgs", *deviations], self.obtain)
         references = read_mat(reference_path, ["refnames_all"], self.obtain)["refnames_all"]
         names = [f"{folder}/img{i}.bmp" for folder, n in self._FOLDERS for i in range(1, n + 1)]
         for where, array, what in (
             (path, values[variable], variable),
-            (path, values["orgs"], "orgs"),
+            *((path, values[name], name) for name in ("orgs", *deviations)),
             (reference_path, references, "refnames_all"),
         ):
             if len(array) != len(names):
@@ -260,6 +265,8 @@ class LIVE(Benchmark):
                 "distortion": [folder for folder, n in self._FOLDERS for _ in range(n)],
             }
         )
+        if deviations:
+            table["mos_std"] = values["dmos_std"]
         return table[values["orgs"] == 0]
 
 

@@ -33,7 +33,14 @@ def test_score_is_the_mean_of_ten_counts(root):
     # By hand for the first line: sum of k * count over sum of counts.
     first = 0 * 1 + 1 * 2 + 5 * 3 + 17 * 4 + 38 * 5 + 36 * 6 + 15 * 7 + 6 * 8 + 5 * 9 + 1 * 10
     assert table["mos"][0] == first / 124
-    assert table["raters"][0] == 124
+    assert table["n_ratings"][0] == 124
+    counts = [int(n) for n in ROWS[0].split()[2:12]]
+    ratings = [grade for grade, n in enumerate(counts, start=1) for _ in range(n)]
+    assert table["mos_std"][0] == pytest.approx(np.std(ratings, ddof=1), rel=1e-12)
+    data = AVA(root)
+    data.setup()
+    assert data.ratings["counts"][0].tolist() == counts
+    assert data.ratings["mos_std"][0, 0].item() == pytest.approx(np.std(ratings, ddof=1) / 9)
     assert table["challenge"].tolist() == [1396] * 5
 
 

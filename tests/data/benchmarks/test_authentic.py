@@ -37,7 +37,7 @@ class TestCLIVE:
     def test_trap_name_and_score_are_paired_by_row(self, root):
         table = read(CLIVE(root)).set_index("image")
         assert table["mos"].to_dict() == dict(zip(self.NAMES[7:], self.MOS[7:], strict=True))
-        assert table["std"]["3.bmp"] == 12.25 / 4
+        assert table["mos_std"]["3.bmp"] == 12.25 / 4
 
     def test_trap_mixed_extensions_whose_case_matters(self, root):
         (root / "Images" / "109.JPG").rename(root / "Images" / "109.jpg")

@@ -33,6 +33,7 @@ class TestAGIQA3K:
         data = AGIQA3K(root, split="whole", targets=["mos", "alignment"])
         data.setup()
         assert data.mos_raw[2].tolist() == [4.488740784, 4.286]
+        assert data.ratings["mos_std"][2].tolist() == pytest.approx([0.5 / 5, 0.4 / 5])
 
     def test_trap_one_prompt_under_several_generators(self, root):
         data = AGIQA3K(root, split="content", fractions=(0.5, 0.0, 0.5))

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from clipiqa_plus.data.benchmarks import KonIQ10k, KonIQPlusPlus
@@ -8,7 +9,7 @@ ROWS = [
     "10004473376.jpg,0.0,0.0,0.238095238095,0.695238095238,0.0666666666667,105,77.3836206897,0.527277894494,training",
     "10007357496.jpg,0.0,0.03125,0.46875,0.489583333333,0.0104166666667,96,68.7285714286,0.580003024795,test",
     "10007903636.jpg,0.0104166666667,0.0,0.208333333333,0.760416666667,0.0208333333333,96,78.6285714286,0.527219618675,training",
-    "10009096245.jpg,0.0,0.1,0.5,0.3,0.1,100,66.2,0.6,validation",
+    "10009096245.jpg,0.0,0.1,0.5,0.3,0.1,100,66.2,0.804030252207,validation",
 ]
 
 
@@ -97,6 +98,39 @@ def test_trap_rating_counts_or_fractions_do_not_matter(root):
     assert KonIQ10k(root).annotations["mos"][0] == 77.3836206897
 
 
+def test_counts_and_deviations_come_with_the_scores(root):
+    data = KonIQ10k(root)
+    data.setup()
+    assert data.ratings["counts"].tolist() == [
+        [0, 0, 25, 73, 7],
+        [0, 3, 45, 47, 1],
+        [1, 0, 20, 73, 2],
+        [0, 10, 50, 30, 10],
+    ]
+    assert data.ratings["n_ratings"].tolist() == [105, 96, 96, 100]
+    # From the file's scale of 1 to 5 to the MOS's of 0 to 100, and to 0 to 1.
+    assert data.annotations["mos_std"][0] == 25 * 0.527277894494
+    assert data.ratings["mos_std"][0].item() == pytest.approx(0.527277894494 / 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.527277894494", "0.53", r"row 1 \(10004473376\.jpg\): the counts have the standard dev"),
+        ("0.527277894494", "-0.53", r"row 1 \(10004473376\.jpg\): mos_std -13.25 is negative"),
+        ("0.695238095238", "0.69", r"sets\.csv: row 1 .*c1 to c5 times c_total are no whole numb"),
+        ("0.695238095238,", ",", r"row 1 \(10004473376\.jpg\): count_4 is empty"),
+        (",105,", ",104.5,", r"row 1 \(10004473376\.jpg\)"),
+    ],
+)
+def test_ratings_that_do_not_fit(root, old, new, message):
+    write_csv(
+        root / "koniq10k_distributions_sets.csv", HEADER, [ROWS[0].replace(old, new), *ROWS[1:]]
+    )
+    with pytest.raises(ValueError, match=message):
+        read(KonIQ10k(root))
+
+
 def test_trap_csv_is_a_saved_web_page(tmp_path):
     page = "<!DOCTYPE html>\n<html><body>koniq10k_distributions_sets.csv</body></html>"
     (tmp_path / "koniq10k_distributions_sets.csv").write_text(page)
@@ -163,6 +197,11 @@ def test_real_label_file(labels):
     assert table["image"].is_unique
     assert (round(table["mos"].min(), 2), round(table["mos"].max(), 2)) == (3.91, 88.39)
     assert table["split"].value_counts().to_dict() == {"train": 7058, "val": 1000, "test": 2015}
+    # That reading raises no error is the test that counts and deviations agree. z-scores have a
+    # scale of their own: a grade is 27.8 points of MOS, not 25 as between the ends of both scales.
+    counts = table[[f"count_{grade}" for grade in range(1, 6)]].to_numpy()
+    grade = counts @ np.arange(1, 6) / counts.sum(axis=1)
+    assert np.polyfit(grade, table["mos"], 1)[0] == pytest.approx(27.8, abs=0.05)
 
 
 class TestKonIQPlusPlus:

@@ -63,7 +63,18 @@ class TestKADID10k:
         assert (table["mos"].min(), table["mos"].max()) == (1.0, 4.93)
         means = table.groupby("level")["mos"].mean().round(2)
         assert means.tolist() == [4.08, 3.52, 3.06, 2.50, 2.01]
-        assert (table["std"].min(), table["std"].max()) == (0, 1.593)
+        assert (table["mos_std"].min(), table["mos_std"].max()) == (0, 1.593)
+        # Most scores are means of 30 ratings.
+        total = (table["mos"] * 30).round()
+        thirtieths = (total / 30 - table["mos"]).abs() <= 0.0051
+        assert round(thirtieths.mean(), 2) == 0.96
+        # `var` is their deviation and no variance: the squares of whole ratings add up to whole
+        # numbers, but for half a unit of the third decimal of each deviation.
+        slack = 30 * 2 * table["mos_std"] * 0.0005 + 1e-6
+        for power, share in ((2, 0.98), (1, 0.2)):
+            squares = 30 * (table["mos_std"] ** power + (total / 30) ** 2)
+            whole = (squares - squares.round()).abs() <= slack
+            assert (whole[thirtieths].mean() > share) == (power == 2)
 
 
 class TestTID2013:
@@ -265,7 +276,7 @@ class TestLIVE:
         dmos = np.where(orgs == 1, 0, rng.uniform(-2.64, 111.77, 982))
         names = [f"{('Rapids', 'bikes', 'house')[i % 3]}.bmp" for i in range(982)]
         values = {"dmos_new": dmos[None], "dmos": dmos[None] / 2, "orgs": orgs[None]}
-        values |= {"dmos_std": dmos[None], "refnames_all": cells(names)} | changes
+        values |= {"dmos_std": abs(dmos[None]) / 4, "refnames_all": cells(names)} | changes
         root.mkdir(exist_ok=True)
         for file, keys in {
             "dmos_realigned.mat": ("dmos_new", "dmos_std", "orgs"),
@@ -283,6 +294,7 @@ class TestLIVE:
         rated = values["orgs"][0] == 0
         assert list(table["image"]) == [n for n, r in zip(order, rated, strict=True) if r]
         assert table["mos"].tolist() == values["dmos_new"][0][rated].tolist()
+        assert table["mos_std"].tolist() == values["dmos_std"][0][rated].tolist()
         assert set(table["content"]) == {"rapids", "bikes", "house"}
 
     def test_trap_two_label_sets(self, tmp_path):
