@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from clipiqa_plus.commands.pairs import Pairs, words_of
+
 app = App("evaluate")
 
 
@@ -38,6 +40,7 @@ def evaluate(
     repeats: int = 0,
     train: str | None = None,
     backbone: str | None = None,
+    pair: Pairs = None,
     device: str | None = None,
     out: str = "runs/evaluation",
     report: str | None = None,
@@ -57,6 +60,8 @@ def evaluate(
         repeats: Test on this many random splits instead.
         train: With --repeats: recipe to train with in each split.
         backbone: Name or weights file (default: the prompt file's, else the recipe's, else RN50).
+        pair: Own words of zero_shot, instead of the recipe's: see 'clipiqa score'. Several are one
+            for each target, if the recipe has a score for each pair, or else averaged.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         out: Folder for results and scores per picture.
         report: Path of the HTML page (default: OUT/report.html).
@@ -77,6 +82,7 @@ def evaluate(
     from clipiqa_plus.evaluation.coverage import coverage_lines
     from clipiqa_plus.evaluation.terminal import render
     from clipiqa_plus.features import FeatureCache
+    from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
     from clipiqa_plus.report.page import write_report
     from clipiqa_plus.report.tables import closing
@@ -85,7 +91,11 @@ def evaluate(
     cache = FeatureCache(**asdict(features or FeatureOptions()))
     folder, console = Path(out), Console()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    words = words_of(pair)
+    own = {} if words is None else {"pairs": list(name_pairs(words).values())}
     tables, record, named = NOTHING, results.start_record(command), naming.name_sources(prompts)
+    if own and naming.ZERO_SHOT not in named.values():
+        raise ValueError("--pair gives the words of zero_shot: name it in --prompts")
     require_loggers(wandb, tensorboard)
     with results.claimed(folder):
         paths, absent = expand(data, root)
@@ -93,7 +103,7 @@ def evaluate(
         for name, path in naming.name_data(paths).items():
             recipe = read_recipe(path)
             dataset = data_of(recipe, path, **rooted(path, root))
-            fixed = evaluation.zero_shot_options(recipe, learn)
+            fixed = {**evaluation.zero_shot_options(recipe, learn), **own}
             sources = evaluation.load_sources(prompts, backbone, **fixed)
             if repeats:
                 splits = (repeats, train, folder / name, device, cache, root)

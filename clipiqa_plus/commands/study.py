@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cyclopts import App
+
+from clipiqa_plus.commands.pairs import Pairs, words_of
 
 app = App("study", help="Study the number of ratings, prompts and seeds on cached features.")
 
@@ -18,6 +20,7 @@ def labels(
     sizes: int = 8,
     draws: int = 10,
     most: int | None = None,
+    pair: Pairs = None,
     backbone: str | None = None,
     dir: str | None = None,
     device: str | None = None,
@@ -31,6 +34,7 @@ def labels(
         sizes: Number of training set sizes, from 25 ratings to all.
         draws: Random draws of each size.
         most: The largest number of ratings (default: all of the training and validation part).
+        pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
@@ -42,7 +46,7 @@ def labels(
 
     if draws < 2:
         raise ValueError(f"{draws} draws; an interval needs at least 2")
-    material = load_material(config, backbone, dir, device)
+    material = load_material(config, backbone, dir, device, pairs=words_of(pair))
     counts = study.rating_counts(material, sizes, most)
     settings = {"study": "labels", "counts": counts, **material.facts()}
     with StudyRows(Path(out), study.COLUMNS, 3, settings, overwrite) as rows:
@@ -63,6 +67,7 @@ def seeds(
     out: str = "runs/study_seeds",
     count: int = 10,
     bags: bool = False,
+    pair: Pairs = None,
     backbone: str | None = None,
     dir: str | None = None,
     device: str | None = None,
@@ -74,6 +79,7 @@ def seeds(
         out: Folder for table, page and ensemble.safetensors.
         count: Number of seeds.
         bags: Train each on a bootstrap bag of the training part.
+        pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
@@ -82,7 +88,7 @@ def seeds(
     from clipiqa_plus.evaluation.studies.material import load_material
     from clipiqa_plus.report.study_page import curves
 
-    material = load_material(config, backbone, dir, device)
+    material = load_material(config, backbone, dir, device, pairs=words_of(pair))
     table, fitted = study.study_seeds(material, count, bags)
     file = study.save_ensemble(Path(out) / "ensemble.safetensors", material, fitted)
     long = table.melt("seeds", ["SRCC", "ensemble"], "what", "value")
@@ -107,6 +113,7 @@ def prompts(
     loss: list[Literal["mse", "plcc", "mse_plcc", "rank"]] | None = None,
     init: list[str] | None = None,
     folds: int = 5,
+    pair: Pairs = None,
     backbone: str | None = None,
     dir: str | None = None,
     device: str | None = None,
@@ -127,6 +134,7 @@ def prompts(
         loss: Losses.
         init: Starting words, or random.
         folds: Number of folds; contents stay together.
+        pair: Own words, each a layout of its own beside those of pairs: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
@@ -134,14 +142,18 @@ def prompts(
     """
     from clipiqa_plus.evaluation.studies import layouts as study
     from clipiqa_plus.evaluation.studies.material import StudyRows, load_material
+    from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.study_page import dots
 
     material = load_material(config, backbone, dir, device)
     given = material.config
+    words: list[Any] = [names.split(",") for names in pairs or []]
+    if own := words_of(pair):
+        words += [[list(prompts)] for prompts in name_pairs(own).values()]
     layouts = study.grid(
         n_ctx=n_ctx or [4, 8, 16],
         position=position or ["middle", "front", "end"],
-        pairs=[names.split(",") for names in pairs] if pairs else [given.pairs],
+        pairs=words or [given.pairs],
         class_specific=class_specific or [given.class_specific],
         loss=loss or [material.loss],
         init=init or [given.init],

@@ -12,6 +12,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.inference.scorer import load
+from clipiqa_plus.prompts.words import Words
 
 
 class CLIPIQAScore(Metric):
@@ -25,6 +26,7 @@ class CLIPIQAScore(Metric):
         data_range: Value of white: 1.0, or 255 for pictures in 0 to 255.
         prompts: Prompt file, see :func:`~clipiqa_plus.inference.scorer.load`.
         backbone: Replaces the preset's, see :func:`~clipiqa_plus.inference.scorer.load`.
+        pairs: Own antonym pairs, see :func:`~clipiqa_plus.inference.scorer.load`.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -45,6 +47,7 @@ class CLIPIQAScore(Metric):
         data_range: float = 1.0,
         prompts: str | PathLike[str] | None = None,
         backbone: str | FrozenCLIP | None = None,
+        pairs: Words | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,7 +56,7 @@ class CLIPIQAScore(Metric):
         self.data_range = data_range
         # A metric starts on the CPU and is moved by its own to(); a shared backbone stays in place.
         device = backbone.device if isinstance(backbone, FrozenCLIP) else "cpu"
-        self.scorer = load(preset, prompts, backbone, device)
+        self.scorer = load(preset, prompts, backbone, device, pairs=pairs)
         self.add_state("scores", [], dist_reduce_fx="cat")
 
     def update(self, images: Tensor) -> None:

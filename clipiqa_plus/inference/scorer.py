@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.fetch.download import sha256_of
-from clipiqa_plus.data.images import read_rgb, to_rgb
 from clipiqa_plus.features.probes import Probe
+from clipiqa_plus.inference.picture_forms import Picture, picture_tensors
 from clipiqa_plus.inference.presets import Preset, find_preset
 from clipiqa_plus.inference.probes import ProbeSource, Source, is_probe, load_probe, read_facts
 from clipiqa_plus.metrics.conformal import half_widths, mos_interval
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign
 from clipiqa_plus.prompts.importers import imported_position
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.words import Words, name_pairs, pair_name
 from clipiqa_plus.scoring import pair_probability
-
-Picture = str | PathLike[str] | Image.Image | np.ndarray | Tensor
 
 # Pictures decoded and encoded at once: bounds the memory needed for a long list.
 _CHUNK = 16
@@ -51,6 +49,7 @@ class Scorer(nn.Module):
         differentiable: Propagate gradients from the scores to the pictures, for use as a loss.
         interval: Level of the intervals in :meth:`score_columns`, such as 0.9.
         facts: Metadata of the prompt file or probe, which include the intervals.
+        names: Names of the scores; None names a lone score ``score``, several after their pairs.
 
     Attributes:
         names: Names of the T scores: ``score``, or one for each antonym pair.
@@ -68,6 +67,7 @@ class Scorer(nn.Module):
         differentiable: bool = False,
         interval: float | None = None,
         facts: Mapping[str, Any] = MappingProxyType({}),
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         model.require_learned()
@@ -87,9 +87,8 @@ class Scorer(nn.Module):
             with torch.no_grad():
                 self.text = model.text_features().clone()
             pairs = model.prompts.pairs
-            known = {pair: name for name, pair in PAIRS.items()}
-            each = [known.get(pair, " / ".join(pair)) for pair in pairs]
-            self.names = each if self.reduction == "none" else ["score"]
+            each = [pair_name(pair) for pair in pairs]
+            self.names = list(names or (each if self.reduction == "none" else ["score"]))
             asked = {"pairs": [list(pair) for pair in pairs], "reduction": self.reduction}
         self.interval: tuple[list[float], list[float]] | None = None
         if interval is not None:
@@ -133,7 +132,8 @@ class Scorer(nn.Module):
         if not pictures:
             return torch.empty(0, len(self.names), device=self.backbone.device)
         chunks = range(0, len(pictures), _CHUNK)
-        return torch.cat([self.score_images(_tensors(pictures[i : i + _CHUNK])) for i in chunks])
+        parts = (picture_tensors(pictures[start : start + _CHUNK]) for start in chunks)
+        return torch.cat([self.score_images(part) for part in parts])
 
     def score_images(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Score pictures given as tensors, all at once.
@@ -197,6 +197,8 @@ def load(
     differentiable: bool = False,
     image_only: bool = False,
     interval: float | None = None,
+    pairs: Words | None = None,
+    reduction: Literal["mean", "none"] | None = None,
 ) -> Scorer:
     """Load a preset.
 
@@ -211,16 +213,24 @@ def load(
         image_only: Drop the text tower once the text features are computed: saves 250 MB of RN50's
             400, but the backbone cannot be shared with other prompts.
         interval: Level of the intervals in :meth:`Scorer.score_columns`, 0.5 to 0.99.
+        pairs: Own antonym pairs in place of those of a zero-shot preset, the rest of which stays:
+            pairs of prompts, that of a high score first; names of built-in pairs; or a mapping from
+            names of scores to pairs.
+        reduction: With own pairs: ``none``, one score for each, or ``mean``, one score; None takes
+            the former for several pairs.
 
     Raises:
-        ValueError: If the preset is unknown, prompts or backbone do not match it, or the prompt
-            file has no interval at this level.
+        ValueError: If the preset is unknown; prompts, pairs or backbone do not match it; or the
+            prompt file has no interval at this level.
         FileNotFoundError: If a file does not exist, or weights cannot be downloaded.
     """
     chosen = find_preset(preset)
     if prompts is not None and chosen.learned:
         prompts = find_prompts(prompts)
-    name, pos_embedding, config, reduction = _facts(chosen, prompts)
+    if reduction and pairs is None:
+        raise ValueError("reduction goes with own pairs; that of a preset is fixed")
+    own = None if pairs is None else _own_words(chosen, pairs, reduction)
+    name, pos_embedding, config, reduced = _facts(own or chosen, prompts)
     facts: dict[str, Any] = {}
     if interval is not None:
         if prompts is not None and not is_foreign(prompts):
@@ -246,9 +256,11 @@ def load(
     if prompts is not None and is_probe(prompts):
         model = load_probe(prompts, clip).to(device)
     else:
-        model = CLIPIQAPlus(clip, prompts=config, reduction=reduction).to(device)
+        model = CLIPIQAPlus(clip, prompts=config, reduction=reduced).to(device)
     digest = None if prompts is None else sha256_of(Path(prompts))
-    scorer = Scorer(model, preset, digest, differentiable, interval, facts).eval()
+    names = list(pairs) if isinstance(pairs, Mapping) and reduced == "none" else None
+    title = own.name if own else preset
+    scorer = Scorer(model, title, digest, differentiable, interval, facts, names).eval()
     if image_only:
         clip.drop_text_tower()
     return scorer
@@ -260,6 +272,7 @@ def score(
     prompts: str | PathLike[str] | None = None,
     backbone: str | None = None,
     device: str | None = None,
+    pairs: Words | None = None,
 ) -> Any:
     """Score pictures with a preset, which is loaded on the first call.
 
@@ -271,6 +284,7 @@ def score(
         prompts: See :func:`load`.
         backbone: See :func:`load`.
         device: See :func:`load`.
+        pairs: See :func:`load`.
 
     Returns:
         A float for one picture; a list of floats for a list or a batch. With several scores per
@@ -284,7 +298,10 @@ def score(
         prompts = find_prompts(prompts)
     source = None if prompts is None else fspath(prompts)
     files = _identity(source), _identity(backbone)
-    scorer = _loaded(preset, source, backbone, device, files)
+    words = (
+        None if pairs is None else json.dumps(dict(pairs) if isinstance(pairs, Mapping) else pairs)
+    )
+    scorer = _loaded(preset, source, backbone, device, files, words)
     rows = scorer(pictures).tolist()
     if len(scorer.names) > 1:
         results = [dict(zip(scorer.names, row, strict=True)) for row in rows]
@@ -296,9 +313,15 @@ def score(
 
 @lru_cache(_KEPT)
 def _loaded(
-    preset: str, prompts: str | None, backbone: str | None, device: str | None, files: object
+    preset: str,
+    prompts: str | None,
+    backbone: str | None,
+    device: str | None,
+    files: object,
+    pairs: str | None,
 ) -> Scorer:
-    return load(preset, prompts, backbone, device, image_only=True)
+    words = None if pairs is None else json.loads(pairs)
+    return load(preset, prompts, backbone, device, image_only=True, pairs=words)
 
 
 def _identity(file: str | None) -> tuple[Any, ...] | None:
@@ -328,36 +351,19 @@ def _facts(
     return str(facts["backbone"]), facts["pos_embedding"], config, facts.get("reduction", "mean")
 
 
+def _own_words(preset: Preset, words: Words, reduction: Literal["mean", "none"] | None) -> Preset:
+    """A zero-shot preset with other words."""
+    if preset.learned:
+        raise ValueError(
+            f"preset {preset.name} takes its words from a prompt file; own pairs need a zero-shot "
+            "preset, such as clipiqa"
+        )
+    pairs = tuple(name_pairs(words).values())
+    several = len(pairs) > 1 or isinstance(words, Mapping)
+    reduced = reduction or ("none" if several else "mean")
+    return replace(preset, name=f"{preset.name}, own words", pairs=pairs, reduction=reduced)
+
+
 def _columns_of(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Column names for each score, prefixed by its name if there are several scores."""
     return [c if len(names) == 1 else f"{name} {c}" for name in names for c in columns]
-
-
-def _tensors(pictures: Sequence[Picture]) -> list[Tensor]:
-    tensors = [_tensor(picture) for picture in pictures]
-    if len({tensor.dtype for tensor in tensors}) == 1:
-        return tensors
-    return [t.float() / 255 if t.dtype == torch.uint8 else t.float() for t in tensors]
-
-
-def _tensor(picture: Picture) -> Tensor:
-    """Return a picture as [3, H, W]."""
-    if isinstance(picture, Tensor):
-        if picture.ndim != 3 or picture.shape[0] != 3:
-            raise ValueError(
-                f"picture tensor has shape {list(picture.shape)}; expected [3, H, W], RGB"
-            )
-        return picture
-    if isinstance(picture, Image.Image):
-        picture = to_rgb(picture)
-    elif isinstance(picture, str | PathLike):
-        picture = read_rgb(picture)
-    elif not isinstance(picture, np.ndarray):
-        raise ValueError(
-            f"a picture cannot be a {type(picture).__name__}; give a path, an image or a tensor"
-        )
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(
-            f"picture array is {picture.dtype} {list(picture.shape)}; expected uint8 [H, W, 3], RGB"
-        )
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)

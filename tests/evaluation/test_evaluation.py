@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 import evaluate
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import random_clip
+from clipiqa_plus.commands.evaluate import evaluate as clipiqa_evaluate
 from clipiqa_plus.data.tables import TableData
 from clipiqa_plus.data.transforms import AugmentedViews
 from clipiqa_plus.evaluation import evaluation
@@ -24,6 +25,7 @@ from clipiqa_plus.evaluation.comparison import RESULTS, compare, compare_sources
 from clipiqa_plus.evaluation.evaluation import load_sources, score
 from clipiqa_plus.evaluation.results import claimed, load_table
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
@@ -352,3 +354,25 @@ def test_two_evaluations_do_not_share_a_folder(recipe: Path, tmp_path: Path) -> 
         evaluate.main(["--data", str(recipe), "--out", str(tmp_path / "out")])
     with claimed(tmp_path / "out"):
         pass
+
+
+def test_own_words_of_zero_shot(
+    table: Path, weights: Path, prompt_file: Path, tmp_path: Path
+) -> None:
+    options = {"table": str(table), "mos_range": [1, 5], "split": "whole", "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe = table.parent / "mine.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    command = ["--data", str(recipe), "--backbone", str(weights), "--device", "cpu"]
+    command += ["--out", str(tmp_path / "out"), "--pair", "Crisp photo.", "Soft photo."]
+    evaluate.main([*command, "--prompts", "zero_shot"])
+    record = json.loads((tmp_path / "out/evaluation.json").read_text())
+    source = record["data"]["mine"]["sources"]["zero_shot"]
+    assert source["pairs"] == [["Crisp photo.", "Soft photo."]]
+    scores = pd.read_parquet(tmp_path / "out/mine/scores.parquet")["zero_shot"]
+    scorer = load(backbone=str(weights), pairs=[("Crisp photo.", "Soft photo.")], device="cpu")
+    alone = scorer([table.parent / f"{i}.png" for i in range(N)])[:, 0]
+    # Batches of other sizes sum in another order; 100 x cosine amplifies it.
+    np.testing.assert_allclose(scores, alone, atol=1e-5)
+    with pytest.raises(ValueError, match="--pair gives the words of zero_shot"):
+        clipiqa_evaluate(prompts=[str(prompt_file)], pair=[("a", "b")])

@@ -55,3 +55,13 @@ def test_plot(clip: FrozenCLIP) -> None:
     _, axis = metric.plot([metric(image[None]) for image in IMAGES])
     assert len(axis.lines[0].get_ydata()) == 5
     pyplot.close("all")
+
+
+def test_own_words(clip: FrozenCLIP) -> None:
+    words = {"crisp": ("Crisp photo.", "Soft photo."), "quality": ("Good photo.", "Bad photo.")}
+    metric = ciq.CLIPIQAScore(backbone=clip, pairs=words)
+    metric.update(IMAGES)
+    scores = metric.compute()
+    assert list(scores) == ["crisp", "quality"]
+    expected = ciq.load(backbone=clip)(IMAGES)[:, 0]
+    torch.testing.assert_close(scores["quality"], expected, atol=1e-6, rtol=0)

@@ -309,3 +309,49 @@ def test_the_package_imports_without_torch() -> None:
     code = "import sys, clipiqa_plus; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_own_words_score_as_they_do_by_hand(clip: FrozenCLIP) -> None:
+    images = pictures([(48, 64), (64, 48), (80, 33)])
+    crisp, calm = ("Crisp details.", "Soft details."), ("Calm sea.", "Rough sea.")
+    expected = scores_by_hand(small_reference(), images, [*crisp, *calm])
+    assert float(expected.std(dim=0).min()) > 1e-4  # else any constant would pass
+    for pairs, reduction, names, columns in (
+        ([crisp], None, ["score"], expected[:, :1]),
+        ({"crisp": crisp}, None, ["crisp"], expected[:, :1]),
+        (
+            [crisp, calm],
+            None,
+            ["Crisp details. / Soft details.", "Calm sea. / Rough sea."],
+            expected,
+        ),
+        ({"crisp": crisp, "calm": calm}, None, ["crisp", "calm"], expected),
+        ([crisp, calm], "mean", ["score"], expected.mean(dim=1, keepdim=True)),
+    ):
+        scorer = ciq.load(backbone=clip, pairs=pairs, reduction=reduction)
+        assert scorer.names == names
+        torch.testing.assert_close(scorer(images), columns, atol=1e-5, rtol=0)
+        assert scorer.settings["preset"] == "clipiqa, own words"
+        assert scorer.settings["pairs"] == [list(crisp), list(calm)][: len(pairs)]
+
+
+def test_own_words_that_do_not_go_with_a_preset(clip: FrozenCLIP) -> None:
+    with pytest.raises(ValueError, match=r"clipiqa\+ takes its words from a prompt file"):
+        ciq.load("clipiqa+", pairs=["quality"], backbone=clip)
+    with pytest.raises(ValueError, match="reduction goes with own pairs"):
+        ciq.load(backbone=clip, reduction="mean")
+    with pytest.raises(ValueError, match="is longer than 77 tokens"):
+        ciq.load(backbone=clip, pairs=[("sharp " * 80, "blurry")])
+
+
+def test_score_with_own_words_loads_once_for_each(
+    tmp_path: Path, make_picture: Callable[..., Path], loads: list[weakref.ref[Scorer]]
+) -> None:
+    path = make_picture(tmp_path / "a.png")
+    words = {"crisp": ["Crisp photo.", "Soft photo."], "quality": ["Good photo.", "Bad photo."]}
+    first, again = (ciq.score(path, backbone="demo", pairs=words) for _ in range(2))
+    assert first == again
+    assert list(first) == ["crisp", "quality"]
+    assert len(loads) == 1
+    assert ciq.score(path, backbone="demo", pairs=["quality"]) == pytest.approx(first["quality"])
+    assert len(loads) == 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from cyclopts import App
+
+from clipiqa_plus.commands.pairs import Pairs, words_of
 
 app = App("export")
 
@@ -16,6 +18,8 @@ def export(
     preset: str = "clipiqa",
     prompts: str | None = None,
     backbone: str | None = None,
+    pair: Pairs = None,
+    reduction: Literal["mean", "none"] | None = None,
     format: Literal["onnx", "pt2"] = "onnx",
 ) -> None:
     """Export a preset as one ONNX or torch.export file.
@@ -25,6 +29,8 @@ def export(
         preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
+        pair: Own words, see 'clipiqa score'.
+        reduction: With several pairs: a score for each (none) or their mean.
         format: onnx, or pt2 for a torch.export archive.
     """
     import json
@@ -32,6 +38,7 @@ def export(
     from clipiqa_plus.inference.export import export_scorer
     from clipiqa_plus.inference.scorer import load
 
-    card = export_scorer(load(preset, prompts, backbone, device="cpu"), out, format)
+    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
+    card = export_scorer(load(preset, prompts, backbone, device="cpu", **own), out, format)
     largest = json.loads(card.read_text())["largest_deviation"]
     print(f"{out}: scores within {largest:.1g} of PyTorch's; card in {card}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from clipiqa_plus.commands.errors import INTERRUPTED
+from clipiqa_plus.commands.pairs import Pairs, words_of
 
 if TYPE_CHECKING:
     from clipiqa_plus.inference.bulk import SizeLimit
@@ -38,6 +39,8 @@ def score(
     preset: str = "clipiqa",
     prompts: str | None = None,
     backbone: str | None = None,
+    pair: Pairs = None,
+    reduction: Literal["mean", "none"] | None = None,
     html: str | None = None,
     device: str | None = None,
     devices: int = 1,
@@ -58,6 +61,9 @@ def score(
         preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
+        pair: Own words: two prompts, that of a high score first, as in --pair "Sharp photo."
+            "Blurry photo."; repeat it for several. "crisp=Sharp photo." names the score.
+        reduction: With several pairs: a score for each (none, the default) or their mean.
         html: Also write an HTML page of the best and worst pictures to this path.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         devices: Number of GPUs, one process each.
@@ -82,7 +88,8 @@ def score(
     from clipiqa_plus.report.gallery import write_gallery
 
     limit = SizeLimit(max_pixels, oversize)
-    ready = partial(load, preset, prompts, backbone, image_only=True, interval=interval)
+    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
+    ready = partial(load, preset, prompts, backbone, image_only=True, interval=interval, **own)
     if out is None:
         if html or overwrite or devices != 1 or engine == "ray":
             raise ValueError("--html, --overwrite, --devices and --engine ray need --out, a file")
@@ -106,7 +113,7 @@ def score(
         return INTERRUPTED
     earlier = f", {done.earlier:,} of them scored earlier" if done.earlier else ""
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
-    print(f"{done.scored:,} scores by {preset} in {out}")
+    print(f"{done.scored:,} scores by {scorer.settings['preset']} in {out}")
     if html and done.scored:
         print(write_gallery(html, out, scorer.names, {**scorer.settings, **limit.settings}))
     if done.failed:

@@ -20,6 +20,7 @@ from clipiqa_plus.inference.bulk.lines import LineFile, csv_line
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+from clipiqa_plus.prompts.words import Words, name_pairs
 from clipiqa_plus.scoring import pair_probability
 from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
 from clipiqa_plus.training.recipes import data_of, read_recipe
@@ -134,6 +135,7 @@ def load_material(
     dir: str | None = None,
     device: str | None = None,
     fewest: int = 3,
+    pairs: Words | None = None,
 ) -> Material:
     """Read a recipe, check that its data are usable, and encode what is not cached.
 
@@ -143,6 +145,7 @@ def load_material(
         dir: Folder of the features.
         device: Where to compute; None takes the GPU if there is one.
         fewest: Fewest rated pictures in the training part.
+        pairs: Antonym pairs instead of the recipe's.
 
     Raises:
         ValueError: If the data are unusable, see :func:`check_ratings`, or there is no validation
@@ -160,6 +163,11 @@ def load_material(
                 "needs; give a split that has one, as --data.fractions or a column split does"
             )
     model = content.get("model") or {}
+    prompts = dict(model.get("prompts") or {})
+    if pairs is not None:
+        if prompts.get("file"):
+            raise ValueError(f"{recipe}: prompts.file determines the words; own pairs need none")
+        prompts["pairs"] = [list(pair) for pair in name_pairs(pairs).values()]
     clip, features = plain_features(content, data, parts, backbone, dir, device)
     rows = np.concatenate([data.rows(part) for part in parts])
     sizes = [len(data.rows(part)) for part in parts]
@@ -168,7 +176,7 @@ def load_material(
     names = table["content"] if "content" in table else table["image"]
     return Material(
         clip,
-        PromptConfig(**(model.get("prompts") or {})),
+        PromptConfig(**prompts),
         data,
         model.get("loss", "mse"),
         model.get("reduction", "mean") != "none",

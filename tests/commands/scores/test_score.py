@@ -120,3 +120,24 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
         assert f"run the same command to resume {out}" in lines[0]
         assert main(command) == 0
         assert "4 pictures, 2 of them scored earlier" in capsys.readouterr().out
+
+
+def test_own_words_are_columns_and_are_recorded(
+    tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = str(make_picture(tmp_path / "a.png")), tmp_path / "s.csv"
+    words = ["--pair", "crisp=Crisp photo.", "Soft photo.", "--pair", "Good photo.", "Bad photo."]
+    command = ["score", *words, path, "--backbone", "demo"]
+    assert main(command) == 0
+    head, scores = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert head == ["crisp", "quality"]
+    assert scores[1] == f"{ciq.score(path, backbone='demo'):.4f}"
+    assert main([*command, "--out", str(out)]) == 0
+    assert "1 scores by clipiqa, own words in" in capsys.readouterr().out
+    assert out.read_text().startswith("image,crisp,quality,preset,")
+    facts = json.loads(out.with_name("s.csv.json").read_text())
+    assert facts["pairs"] == [["Crisp photo.", "Soft photo."], ["Good photo.", "Bad photo."]]
+    assert main([*command, "--reduction", "mean"]) == 0
+    assert len(capsys.readouterr().out.split()) == 1
+    assert main(["score", path, "--backbone", "demo", "--pair", "Good photo.", "Good photo."]) == 1
+    assert "both prompts are the same" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from clipiqa_plus.evaluation.studies import labels, layouts, seeds
 from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out, load_material
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.config import PromptConfig
+from clipiqa_plus.prompts.files import read_prompts
 from tests.conftest import small_clip
 from tests.support.feature_data import Few, draw
 
@@ -134,6 +135,10 @@ def test_from_the_command_line(
     assert main(["study", "seeds", *given, "--count=2"]) == 0
     assert "result: Over 2 seeds SRCC is" in capsys.readouterr().out
     assert "<svg" in (tmp_path / "out/report.html").read_text()
+    own = ["--pair", "Crisp photo.", "Soft photo."]
+    assert main(["study", "seeds", *given, "--count=2", *own]) == 0
+    facts = read_prompts(tmp_path / "out/ensemble.safetensors")[1]
+    assert facts["pairs"] == [["Crisp photo.", "Soft photo."]]
     assert main(["study", "labels", *given]) == 1
     assert "11 ratings" in capsys.readouterr().err
     content = yaml.safe_load(recipe.read_text())
