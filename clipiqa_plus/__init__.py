@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipiqa_plus.clip.backbone import FrozenCLIP
+    from clipiqa_plus.clip.conventions import BackboneSpec
     from clipiqa_plus.inference.export import export_scorer
     from clipiqa_plus.inference.hub import from_pretrained, push_to_hub
     from clipiqa_plus.inference.metric import CLIPIQAScore
@@ -23,6 +24,7 @@ __version__ = "0.2.0"
 __all__ = [
     "PAIRS",
     "PRESETS",
+    "BackboneSpec",
     "CLIPIQAPlus",
     "CLIPIQAScore",
     "ContextPrompts",
@@ -45,6 +47,7 @@ __all__ = [
 _HOMES = {
     "PAIRS": "prompts.sources",
     "PRESETS": "inference.presets",
+    "BackboneSpec": "clip.conventions",
     "CLIPIQAPlus": "module",
     "CLIPIQAScore": "inference.metric",
     "ContextPrompts": "prompts.sources",

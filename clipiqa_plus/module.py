@@ -18,6 +18,7 @@ from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
+from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
 from clipiqa_plus.features.cache import FeatureCache
 from clipiqa_plus.losses import LOSSES
@@ -43,8 +44,8 @@ class CLIPIQAPlus(LightningModule):
     """CLIP-IQA and CLIP-IQA+ in one module.
 
     Args:
-        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``photo``), or a
-            FrozenCLIP to share.
+        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``photo``), or with
+            what no file records of them a BackboneSpec, or a FrozenCLIP to share.
         pos_embedding: Positional embedding of the image tower: ``none`` (as in the paper), ``grid``
             (resized to the cells of the picture) or ``table`` (as in pyiqa and the official code),
             see :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. By default ``none`` on a
@@ -68,7 +69,7 @@ class CLIPIQAPlus(LightningModule):
 
     def __init__(
         self,
-        backbone: str | FrozenCLIP = "RN50",
+        backbone: str | BackboneSpec | FrozenCLIP = "RN50",
         pos_embedding: PosEmbedding | bool | None = None,
         precision: Precision = "fp32",
         prompts: PromptConfig = PromptConfig(),  # noqa: B008 (never changed)
@@ -88,8 +89,8 @@ class CLIPIQAPlus(LightningModule):
             raise ValueError(f"period of the schedule is {period}; give at least 1 step, or none")
         if loss not in LOSSES:
             raise ValueError(f"loss {loss!r}; choose from {', '.join(LOSSES)}")
-        if isinstance(backbone, str):
-            self.save_hyperparameters({"backbone": backbone})
+        if not isinstance(backbone, FrozenCLIP):
+            self.save_hyperparameters({"backbone": backbone_spec(backbone).section})
             backbone = FrozenCLIP.from_name(
                 backbone, pos_embedding, precision, text_precision, compile_text
             )

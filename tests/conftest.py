@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import OPENAI
 from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.clip.weights import Architecture, random_clip
 from clipiqa_plus.data.benchmarks import Benchmark
@@ -51,6 +55,16 @@ def small_clip(
     clip = random_clip(SMALL_VIT if vit else SMALL_RESNET, seed)
     name = f"small-{'vit' if vit else 'resnet'}-{seed}"
     return FrozenCLIP(clip, name, f"{name}".ljust(64, "0"), pos_embedding)
+
+
+def write_weights(
+    path: Path, architecture: Architecture = SMALL_RESNET, seed: int = 0, **facts: Any
+) -> Path:
+    """Write the weights of a random CLIP with their conventions, OpenAI's unless told otherwise."""
+    known = OPENAI.describe() | facts
+    metadata = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items()}
+    save_file(random_clip(architecture, seed).state_dict(), path, metadata=metadata)
+    return path
 
 
 @pytest.fixture(autouse=True)

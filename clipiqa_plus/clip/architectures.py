@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from clipiqa_plus.clip.conventions import Activation
+
 if TYPE_CHECKING:
     from clip.model import CLIP
 
@@ -56,6 +58,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "ViT-L/14@336px": Architecture(768, 336, 24, 1024, 14, 768, 12),
 }
 """The nine CLIP models published by OpenAI."""
+
+# Wider ones of others have heads of 80, 88 or 104 channels instead of 64.
+_WIDEST_VIT = 1024
 
 
 @functools.cache
@@ -108,6 +113,11 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
     vision: dict[str, Any]
     if vit:
         width, _, patch, _ = shapes["visual.conv1.weight"]
+        if width > _WIDEST_VIT:
+            raise ValueError(
+                f"holds a ViT of width {width}, whose number of heads does not show: load it by "
+                "its name in open_clip, open_clip:ARCHITECTURE"
+            )
         vision = {
             "image_resolution": grid * patch,
             "vision_layers": _count(state_dict, "visual.transformer.resblocks."),
@@ -131,6 +141,20 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
         vocab_size=shapes["token_embedding.weight"][0],
         **vision,
     )
+
+
+def activation_of(model: "CLIP") -> Activation:
+    """Return the activation of a model's transformers."""
+    first = model.transformer.resblocks[0]
+    return "gelu" if isinstance(first.mlp.gelu, nn.GELU) else "quickgelu"
+
+
+def set_activation(model: "CLIP", activation: Activation) -> None:
+    """Give the transformers of a model an activation, in place; openai-clip's own is QuickGELU."""
+    quick = import_clip().model.QuickGELU
+    for module in model.modules():
+        if isinstance(getattr(module, "gelu", None), nn.GELU | quick):
+            module.gelu = nn.GELU() if activation == "gelu" else quick()
 
 
 def empty_clip(state_dict: Mapping[str, Tensor]) -> "CLIP":

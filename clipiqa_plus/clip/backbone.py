@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipiqa_plus.clip.architectures import activation_of
+from clipiqa_plus.clip.conventions import OPENAI, RGB, BackboneSpec, Conventions, backbone_spec
 from clipiqa_plus.clip.full_precision import full_precision
 from clipiqa_plus.clip.fused_tower import FusedTower, is_offered
 from clipiqa_plus.clip.image_tower import (
     DTYPES,
-    MEAN,
-    STD,
     PosEmbedding,
     Precision,
     check_images,
@@ -54,6 +54,11 @@ class FrozenCLIP(nn.Module):
         text_precision: Number format of the matrix products in the text tower's blocks.
         compile_text: Compile the text pass of a training step, see
             :func:`~clipiqa_plus.clip.text_tower.compiled`.
+        mean: Mean of the pictures that the weights were trained on, RGB in [0, 1].
+        std: Standard deviation of the same.
+
+    Attributes:
+        conventions: The activation of ``clip``, mean and deviation.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class FrozenCLIP(nn.Module):
         precision: Precision = "fp32",
         text_precision: TextPrecision = "fp32",
         compile_text: bool = False,
+        mean: RGB = OPENAI.mean,
+        std: RGB = OPENAI.std,
     ) -> None:
         super().__init__()
         if precision not in DTYPES:
@@ -82,6 +89,7 @@ class FrozenCLIP(nn.Module):
         self.__dict__["clip"] = clip  # nn.Module.__setattr__ would register it
         self.name = name
         self.fingerprint = fingerprint
+        self.conventions = Conventions(activation_of(clip), mean, std)
         self.precision: Precision = precision
         self.text_precision: TextPrecision = text_precision
         self.compile_text = compile_text
@@ -98,7 +106,7 @@ class FrozenCLIP(nn.Module):
     @classmethod
     def from_name(
         cls,
-        name: str,
+        name: str | Mapping[str, Any] | BackboneSpec,
         pos_embedding: PosEmbedding | bool | None = None,
         precision: Precision = "fp32",
         text_precision: TextPrecision = "fp32",
@@ -108,20 +116,23 @@ class FrozenCLIP(nn.Module):
 
         Args:
             name: One of the names of openai-clip, ``photo`` or ``demo`` (embedded), or the path
-                of a weights file.
+                of a weights file; with what is stated about it, if nothing records that.
             pos_embedding: See the class.
             precision: See the class.
             text_precision: See the class.
             compile_text: See the class.
 
         Raises:
-            ValueError: If the name is unknown or the file does not hold CLIP weights.
+            ValueError: If the name is unknown, the file does not hold CLIP weights, or activation,
+                mean or deviation are neither recorded nor stated.
             FileNotFoundError: If the file does not exist or cannot be downloaded.
         """
-        weights = load_weights(name)
-        clip = build_clip(weights, release=True)
-        facts = (weights.name, weights.sha256)
-        return cls(clip, *facts, pos_embedding, precision, text_precision, compile_text)
+        spec = backbone_spec(name)
+        weights = load_weights(spec.name)
+        facts = spec.settle(weights.recorded, weights.path)
+        clip = build_clip(weights, facts.activation, release=True)
+        how = (pos_embedding, precision, text_precision, compile_text, facts.mean, facts.std)
+        return cls(clip, weights.name, weights.sha256, *how)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenCLIP:
         # The model follows device moves but not dtype changes: its precision is fixed.
@@ -164,10 +175,14 @@ class FrozenCLIP(nn.Module):
         return sum(p.numel() for p in self.clip.parameters())
 
     def describe(self) -> dict[str, Any]:
-        """Return what determines the features: name, weights, positional embedding, precision."""
+        """Return what determines the features.
+
+        Name, weights and their conventions, positional embedding, precision.
+        """
         return {
             "backbone": self.name,
             "weights_sha256": self.fingerprint,
+            **self.conventions.describe(),
             "pos_embedding": self.pos_embedding,
             "precision": self.precision,
         }
@@ -211,8 +226,8 @@ class FrozenCLIP(nn.Module):
         dtype = DTYPES[self.precision]
         images = images.to(self.device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        mean = images.new_tensor(MEAN).view(3, 1, 1)
-        std = images.new_tensor(STD).view(3, 1, 1)
+        mean = images.new_tensor(self.conventions.mean).view(3, 1, 1)
+        std = images.new_tensor(self.conventions.std).view(3, 1, 1)
         images = ((images - mean) / std).to(dtype, memory_format=torch.channels_last)
         if self._fused and images.device.type == "cpu" and not torch.is_grad_enabled():
             features = pool_first_query(visual.attnpool, self._fused(images), self.pos_embedding)

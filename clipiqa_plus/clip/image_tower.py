@@ -27,11 +27,6 @@ its rows to 1 + h*w, as in pyiqa, the official code and piq."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Mean of CLIP's training pictures, RGB in [0, 1] (openai-clip, clip.py)."""
-STD = (0.26862954, 0.26130258, 0.27577711)
-"""Standard deviation of the same."""
-
 
 def check_images(images: Tensor, least_size: int) -> None:
     """Refuse anything but RGB pictures [B, 3, H, W] as uint8 or as floats in [0, 1].
@@ -105,8 +100,8 @@ def encode_normalised(
 
     Args:
         visual: Image tower of openai-clip, after :func:`prepare`.
-        images: [B, 3, H, W] in the dtype of its convolutions, normalised by :data:`MEAN` and
-            :data:`STD`.
+        images: [B, 3, H, W] in the dtype of its convolutions, normalised by the mean and
+            deviation of its weights.
         pos_embedding: See :data:`PosEmbedding`.
 
     Returns:

@@ -2,9 +2,8 @@
 
 A file may be OpenAI's JIT archive, a state dict saved by `torch.save`, or safetensors; it is
 recognised by content, not by suffix. Keys follow openai-clip's layout. open_clip's `CLIP` uses the
-same, so its files load too. But files do not record the activation: only weights trained with
-QuickGELU (open_clip's `openai` and `quickgelu` models) are correct here, since openai-clip has no
-other.
+same, so its files load too. Tensors do not show the activation, mean and deviation they were
+trained with; see `conventions`.
 
 A matrix may be stored as two factors, `KEY.left` [n, r] and `KEY.right` [r, m]; otherwise the
 embedding of 49,408 tokens would be most of a small CLIP.
@@ -30,8 +29,10 @@ from clipiqa_plus.clip.architectures import (
     empty_clip,
     import_clip,
     random_clip,
+    set_activation,
     unknown_name,
 )
+from clipiqa_plus.clip.conventions import OPENAI, Activation, recorded_facts
 from clipiqa_plus.clip.torchscript import read_torchscript
 from clipiqa_plus.data.fetch.download import download, sha256_of
 
@@ -73,6 +74,8 @@ class Weights:
         sha256: SHA-256 of the file, in hex.
         path: The file.
         metadata: Metadata of a safetensors file; empty for other files.
+        recorded: What is known of activation, mean and deviation, by the place of the record; see
+            :meth:`~clipiqa_plus.clip.conventions.BackboneSpec.settle`.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Weights:
     sha256: str
     path: Path
     metadata: dict[str, str] = field(default_factory=dict)
+    recorded: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def load_weights(
@@ -117,15 +121,24 @@ def load_weights(
             raise ValueError(f"holds NaN or infinite weights in {broken[0]}")
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
-    return Weights(name, state_dict, digest, path, metadata)
+    if name in ARCHITECTURES or name in EMBEDDED:
+        recorded = {"the model's name": OPENAI.describe()}
+    else:
+        recorded = recorded_facts(path, metadata, architecture_of(state_dict))
+    return Weights(name, state_dict, digest, path, metadata, recorded)
 
 
-def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "CLIP":
+def build_clip(
+    weights: Weights | dict[str, Tensor],
+    activation: Activation = OPENAI.activation,
+    release: bool = False,
+) -> "CLIP":
     """Build openai-clip's model from weights: float32, eval, without gradients.
 
     Args:
         weights: Weights, or their tensors by openai-clip's keys. float32 tensors become the
             parameters of the model as they are, without a copy; others are converted.
+        activation: Activation that they were trained with.
         release: Remove each tensor from the weights once it is converted, so that an fp16 file is
             never completely in memory in both formats.
 
@@ -143,6 +156,7 @@ def build_clip(weights: Weights | dict[str, Tensor], release: bool = False) -> "
     mask = model.build_attention_mask()
     for block in model.transformer.resblocks:
         block.attn_mask = mask
+    set_activation(model, activation)
     return model.eval().requires_grad_(False)
 
 
@@ -157,7 +171,8 @@ def _locate(name: str, cache_dir: str | os.PathLike[str] | None) -> tuple[str, P
     path = Path(name).expanduser()
     if path.is_file():
         digest = sha256_of(path)
-        return _published_name(digest) or path.name, path, digest
+        known = path.name in ARCHITECTURES or path.name in EMBEDDED  # not by its content
+        return _published_name(digest) or f"./{path.name}" * known or path.name, path, digest
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give the path of the weights file in it")
     if path.suffix or path.is_absolute():

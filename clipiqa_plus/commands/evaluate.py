@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from clipiqa_plus.commands.options import NOTHING, Stated
 from clipiqa_plus.commands.pairs import Pairs, words_of
 
 app = App("evaluate")
@@ -41,6 +42,7 @@ def evaluate(
     train: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    stated: Stated = NOTHING,
     device: str | None = None,
     out: str = "runs/evaluation",
     report: str | None = None,
@@ -62,6 +64,7 @@ def evaluate(
         backbone: Name or weights file (default: the prompt file's, else the recipe's, else RN50).
         pair: Own words of zero_shot, instead of the recipe's: see 'clipiqa score'. Several are one
             for each target, if the recipe has a score for each pair, or else averaged.
+        stated: About its weights.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         out: Folder for results and scores per picture.
         report: Path of the HTML page (default: OUT/report.html).
@@ -89,7 +92,7 @@ def evaluate(
     from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
 
     cache = FeatureCache(**asdict(features or FeatureOptions()))
-    folder, console = Path(out), Console()
+    folder, console, tower = Path(out), Console(), stated.about(backbone)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     words = words_of(pair)
     own = {} if words is None else {"pairs": list(name_pairs(words).values())}
@@ -104,7 +107,7 @@ def evaluate(
             recipe = read_recipe(path)
             dataset = data_of(recipe, path, **rooted(path, root))
             fixed = {**evaluation.zero_shot_options(recipe, learn), **own}
-            sources = evaluation.load_sources(prompts, backbone, **fixed)
+            sources = evaluation.load_sources(prompts, tower, **fixed)
             if repeats:
                 splits = (repeats, train, folder / name, device, cache, root)
                 table = random_splits.repeated(path, sources, *splits)

@@ -6,16 +6,22 @@ from typing import Any
 
 from cyclopts import App
 
+from clipiqa_plus.clip.conventions import BackboneSpec
+from clipiqa_plus.commands.options import NOTHING, Stated
+
 app = App("prompts", help="Show prompt files, import and export them, push them to the Hub.")
 
 
 @app.command
-def show(file: str, /, *, backbone: str | None = None, words: int = 3) -> None:
+def show(
+    file: str, /, *, backbone: str | None = None, stated: Stated = NOTHING, words: int = 3
+) -> None:
     """Show a prompt file: training data, metrics and nearest words.
 
     Args:
         file: A prompts.safetensors.
         backbone: Name or weights file (default: as in the file).
+        stated: About its weights.
         words: Number of nearest words for each context token.
     """
     from rich.console import Console
@@ -35,16 +41,25 @@ def show(file: str, /, *, backbone: str | None = None, words: int = 3) -> None:
         table.add_row(escape(name), escape(_shown(value)))
     Console().print(table)
     _show_training(file)
-    _show_words(file, backbone, words, facts)
+    _show_words(file, stated.about(backbone), words, facts)
 
 
 @app.command(name="import")
-def import_file(file: str, /, *, backbone: str, out: str, licence: str | None = None) -> None:
+def import_file(
+    file: str,
+    /,
+    *,
+    backbone: str,
+    stated: Stated = NOTHING,
+    out: str,
+    licence: str | None = None,
+) -> None:
     """Import the prompts of pyiqa or of the official code.
 
     Args:
         file: The .pth file.
         backbone: Name or weights file of the backbone they were learned on, such as RN50.
+        stated: About its weights.
         out: The prompt file, a .safetensors.
         licence: Licence of these prompts, as stated by their authors.
     """
@@ -52,7 +67,7 @@ def import_file(file: str, /, *, backbone: str, out: str, licence: str | None = 
     from clipiqa_plus.prompts.files import save_prompts
     from clipiqa_plus.prompts.importers import import_prompts, imported_position
 
-    clip = FrozenCLIP.from_name(backbone, imported_position(file))
+    clip = FrozenCLIP.from_name(stated.about(backbone) or backbone, imported_position(file))
     prompts = import_prompts(file, clip)
     print(save_prompts(out, prompts, clip, licence=licence, reduction="mean"))
 
@@ -74,20 +89,24 @@ def ensemble(files: list[str], /, *, out: str, licence: str | None = None) -> No
 
 
 @app.command
-def export(file: str, /, *, out: str, backbone: str | None = None) -> None:
+def export(
+    file: str, /, *, out: str, backbone: str | None = None, stated: Stated = NOTHING
+) -> None:
     """Export a prompt file to pyiqa's format.
 
     Args:
         file: A prompts.safetensors.
         out: The .pth file.
         backbone: Name or weights file (default: as in the file).
+        stated: About its weights.
     """
     from clipiqa_plus.clip.backbone import FrozenCLIP
     from clipiqa_plus.prompts.files import load_prompts, read_prompts
     from clipiqa_plus.prompts.importers import export_pyiqa
 
     facts = read_prompts(file)[1]
-    clip = FrozenCLIP.from_name(backbone or facts["backbone"], facts["pos_embedding"])
+    tower = stated.about(backbone) or BackboneSpec.recorded(facts)
+    clip = FrozenCLIP.from_name(tower, facts["pos_embedding"])
     print(export_pyiqa(out, load_prompts(file, clip), clip))
 
 
@@ -129,7 +148,9 @@ def _show_training(file: str) -> None:
     Console().print(table)
 
 
-def _show_words(file: str, backbone: str | None, words: int, facts: dict[str, Any]) -> None:
+def _show_words(
+    file: str, backbone: BackboneSpec | None, words: int, facts: dict[str, Any]
+) -> None:
     """Print nearest words and cosines, or why there are none."""
     from rich.console import Console
     from rich.markup import escape
@@ -141,7 +162,8 @@ def _show_words(file: str, backbone: str | None, words: int, facts: dict[str, An
     from clipiqa_plus.prompts.nearest_words import nearest_words, text_cosines
 
     try:
-        clip = FrozenCLIP.from_name(backbone or facts["backbone"], facts["pos_embedding"])
+        tower = backbone or BackboneSpec.recorded(facts)
+        clip = FrozenCLIP.from_name(tower, facts["pos_embedding"])
         prompts = load_prompts(file, clip)
     except (OSError, ValueError) as error:
         if backbone:

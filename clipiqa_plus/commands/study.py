@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from cyclopts import App
 
+from clipiqa_plus.commands.options import NOTHING, Stated
 from clipiqa_plus.commands.pairs import Pairs, words_of
 
 app = App("study", help="Study the number of ratings, prompts and seeds on cached features.")
@@ -22,6 +23,7 @@ def labels(
     most: int | None = None,
     pair: Pairs = None,
     backbone: str | None = None,
+    stated: Stated = NOTHING,
     dir: str | None = None,
     device: str | None = None,
     overwrite: bool = False,
@@ -36,6 +38,7 @@ def labels(
         most: The largest number of ratings (default: all of the training and validation part).
         pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
+        stated: About its weights.
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
         overwrite: Start again from scratch.
@@ -46,7 +49,8 @@ def labels(
 
     if draws < 2:
         raise ValueError(f"{draws} draws; an interval needs at least 2")
-    material = load_material(config, backbone, dir, device, pairs=words_of(pair))
+    tower = stated.about(backbone)
+    material = load_material(config, tower, dir, device, pairs=words_of(pair))
     counts = study.rating_counts(material, sizes, most)
     settings = {"study": "labels", "counts": counts, **material.facts()}
     with StudyRows(Path(out), study.COLUMNS, 3, settings, overwrite) as rows:
@@ -69,6 +73,7 @@ def seeds(
     bags: bool = False,
     pair: Pairs = None,
     backbone: str | None = None,
+    stated: Stated = NOTHING,
     dir: str | None = None,
     device: str | None = None,
 ) -> None:
@@ -81,6 +86,7 @@ def seeds(
         bags: Train each on a bootstrap bag of the training part.
         pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
+        stated: About its weights.
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
     """
@@ -88,7 +94,8 @@ def seeds(
     from clipiqa_plus.evaluation.studies.material import load_material
     from clipiqa_plus.report.study_page import curves
 
-    material = load_material(config, backbone, dir, device, pairs=words_of(pair))
+    tower = stated.about(backbone)
+    material = load_material(config, tower, dir, device, pairs=words_of(pair))
     table, fitted = study.study_seeds(material, count, bags)
     file = study.save_ensemble(Path(out) / "ensemble.safetensors", material, fitted)
     long = table.melt("seeds", ["SRCC", "ensemble"], "what", "value")
@@ -115,6 +122,7 @@ def prompts(
     folds: int = 5,
     pair: Pairs = None,
     backbone: str | None = None,
+    stated: Stated = NOTHING,
     dir: str | None = None,
     device: str | None = None,
     overwrite: bool = False,
@@ -136,6 +144,7 @@ def prompts(
         folds: Number of folds; contents stay together.
         pair: Own words, each a layout of its own beside those of pairs: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
+        stated: About its weights.
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
         overwrite: Begin anew.
@@ -145,7 +154,7 @@ def prompts(
     from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.study_page import dots
 
-    material = load_material(config, backbone, dir, device)
+    material = load_material(config, stated.about(backbone), dir, device)
     given = material.config
     words: list[Any] = [names.split(",") for names in pairs or []]
     if own := words_of(pair):

@@ -15,6 +15,7 @@ from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.annotations import rating_columns
 from clipiqa_plus.data.base import IQADataModule, Rows
@@ -69,8 +70,8 @@ _POSITIONS: dict[PosEmbedding, str] = {
 
 def load_sources(
     specs: Sequence[str],
-    backbone: str | None = None,
-    fallback: str | None = None,
+    backbone: str | BackboneSpec | None = None,
+    fallback: str | Mapping[str, Any] | BackboneSpec | None = None,
     pos_embedding: PosEmbedding | bool | None = None,
     pairs: Sequence[str | list[str]] = ("quality",),
     reduction: Reduction | None = None,
@@ -99,31 +100,34 @@ def load_sources(
     """
     named = name_sources(specs)
     files = {name: read_facts(spec) for name, spec in named.items() if spec != ZERO_SHOT}
-    loaded: dict[tuple[str, PosEmbedding | bool | None], FrozenCLIP] = {}
+    loaded: dict[tuple[BackboneSpec, PosEmbedding | bool | None], FrozenCLIP] = {}
 
-    def clip(name: str, position: PosEmbedding | bool | None) -> FrozenCLIP:
-        if (name, position) not in loaded:
-            loaded[name, position] = FrozenCLIP.from_name(name, position)
-        return loaded[name, position]
+    def clip(
+        named: str | Mapping[str, Any] | BackboneSpec, position: PosEmbedding | bool | None
+    ) -> FrozenCLIP:
+        spec = backbone_spec(named)
+        if (spec, position) not in loaded:
+            loaded[spec, position] = FrozenCLIP.from_name(spec, position)
+        return loaded[spec, position]
 
-    first = next(iter(files.values()), {})
+    first = next(iter(files.values()), None)
     sources: dict[str, Source] = {}
     for name, spec in named.items():
         facts = files.get(name)
         if facts is not None and is_probe(find_prompts(spec)):
-            fitted_on = clip(backbone or str(facts["backbone"]), facts["pos_embedding"])
+            fitted_on = clip(backbone or BackboneSpec.recorded(facts), facts["pos_embedding"])
             sources[name] = load_probe(spec, fitted_on).eval()
             continue
         if facts is None:
-            tower = backbone or first.get("backbone") or fallback
+            tower = backbone or (BackboneSpec.recorded(first) if first else fallback)
             if tower is None:
                 raise ValueError("zero-shot needs a backbone: name one with --backbone, as RN50")
-            position = first.get("pos_embedding", pos_embedding)
+            position = first["pos_embedding"] if first else pos_embedding
             config = PromptConfig(mode="zero_shot", pairs=list(pairs))
             one: Reduction = "mean" if len(pairs) == 1 else "none"
             reduced = reduction or one
         else:
-            tower, position = backbone or facts["backbone"], facts["pos_embedding"]
+            tower, position = backbone or BackboneSpec.recorded(facts), facts["pos_embedding"]
             config = PromptConfig(file=spec)
             reduced = facts["reduction"]
         sources[name] = CLIPIQAPlus(clip(tower, position), prompts=config, reduction=reduced).eval()

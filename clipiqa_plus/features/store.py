@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from clipiqa_plus.clip.conventions import OPENAI
 from clipiqa_plus.features.identity import pixel_probe
 
 StorageDtype = Literal["fp32", "fp16"]
@@ -230,6 +231,9 @@ def _identity(encoding: dict[str, Any]) -> dict[str, Any]:
     """Return the facts that identify a store, in the form of earlier versions."""
     # Without the name: the same weights may be loaded by name or from a file.
     facts = {key: value for key, value in encoding.items() if key != "backbone"}
+    conventions = OPENAI.describe()
+    if {key: facts.get(key) for key in conventions} == conventions:
+        facts = {key: value for key, value in facts.items() if key not in conventions}
     earlier = {"none": False, "grid": True}
     if (position := facts.get("pos_embedding")) in earlier:
         facts["pos_embedding"] = earlier[position]

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipiqa_plus.clip.image_tower import MEAN, STD, encode_normalised
+from clipiqa_plus.clip.image_tower import encode_normalised
 from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.inference.scorer import Scorer
 
@@ -61,8 +61,9 @@ class ScoringProgram(nn.Module):
         visual = deepcopy(scorer.backbone.clip.visual)
         self.visual = visual.to(memory_format=torch.contiguous_format)
         self.pos_embedding = scorer.backbone.pos_embedding
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+        conventions = scorer.backbone.conventions
+        self.register_buffer("mean", torch.tensor(conventions.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(conventions.std).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return scores, float32 [B, T], of pictures, float32 [B, 3, H, W] in [0, 1]."""

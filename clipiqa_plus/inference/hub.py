@@ -30,6 +30,9 @@ _TAGS = ["image-quality-assessment", "clip", "clip-iqa", "prompt-learning"]
 _PROMPTS = {
     "backbone": "backbone",
     "weights_sha256": "SHA-256 of its weights",
+    "activation": "activation",
+    "mean": "mean of its input",
+    "std": "standard deviation of its input",
     "pos_embedding": "positional embedding",
     "pairs": "antonym pairs, high score first",
     "n_ctx": "context tokens",

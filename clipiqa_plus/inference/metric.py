@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import BackboneSpec
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.words import Words
 
@@ -46,7 +47,7 @@ class CLIPIQAScore(Metric):
         preset: str = "clipiqa",
         data_range: float = 1.0,
         prompts: str | PathLike[str] | None = None,
-        backbone: str | FrozenCLIP | None = None,
+        backbone: str | BackboneSpec | FrozenCLIP | None = None,
         pairs: Words | None = None,
         **kwargs: Any,
     ) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.features.probes import Probe
@@ -192,7 +193,7 @@ class Scorer(nn.Module):
 def load(
     preset: str = "clipiqa",
     prompts: str | PathLike[str] | None = None,
-    backbone: str | FrozenCLIP | None = None,
+    backbone: str | BackboneSpec | FrozenCLIP | None = None,
     device: str | torch.device | None = None,
     differentiable: bool = False,
     image_only: bool = False,
@@ -207,7 +208,7 @@ def load(
         prompts: Prompt file, for presets with learned prompts: ours (or a checkpoint), pyiqa's or
             the official code's, or a probe; see :func:`~clipiqa_plus.prompts.files.find_prompts`.
         backbone: Replaces that of the preset or prompt file: a name, the path of a weights file,
-            or a FrozenCLIP to share.
+            a BackboneSpec with what no file records of the weights, or a FrozenCLIP to share.
         device: Device; None uses the device of a FrozenCLIP, otherwise a GPU if there is one.
         differentiable: Propagate gradients to the pictures.
         image_only: Drop the text tower once the text features are computed: saves 250 MB of RN50's
@@ -248,9 +249,10 @@ def load(
             )
         device = device or clip.device
     else:
-        if backbone is None and name is None:
+        backbone = backbone or name
+        if backbone is None:
             raise ValueError(f"{prompts} does not record its backbone: pass it as backbone")
-        clip = FrozenCLIP.from_name(backbone or str(name), pos_embedding, chosen.precision)
+        clip = FrozenCLIP.from_name(backbone, pos_embedding, chosen.precision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model: Source
     if prompts is not None and is_probe(prompts):
@@ -270,7 +272,7 @@ def score(
     pictures: Picture | Sequence[Picture],
     preset: str = "clipiqa",
     prompts: str | PathLike[str] | None = None,
-    backbone: str | None = None,
+    backbone: str | BackboneSpec | None = None,
     device: str | None = None,
     pairs: Words | None = None,
 ) -> Any:
@@ -297,7 +299,8 @@ def score(
     if prompts is not None and not fspath(prompts).startswith(HUB):
         prompts = find_prompts(prompts)
     source = None if prompts is None else fspath(prompts)
-    files = _identity(source), _identity(backbone)
+    weights = None if backbone is None else backbone_spec(backbone).name
+    files = _identity(source), _identity(weights)
     words = (
         None if pairs is None else json.dumps(dict(pairs) if isinstance(pairs, Mapping) else pairs)
     )
@@ -315,7 +318,7 @@ def score(
 def _loaded(
     preset: str,
     prompts: str | None,
-    backbone: str | None,
+    backbone: str | BackboneSpec | None,
     device: str | None,
     files: object,
     pairs: str | None,
@@ -334,7 +337,7 @@ def _identity(file: str | None) -> tuple[Any, ...] | None:
 
 def _facts(
     preset: Preset, prompts: str | PathLike[str] | None
-) -> tuple[str | None, PosEmbedding | None, PromptConfig, Reduction]:
+) -> tuple[str | BackboneSpec | None, PosEmbedding | None, PromptConfig, Reduction]:
     """Backbone, positional embedding, prompts and reduction of a preset and its prompt file."""
     if preset.learned and prompts is None:
         raise ValueError(f"preset {preset.name} needs a prompt file")
@@ -348,7 +351,8 @@ def _facts(
     if is_foreign(prompts):
         return None, imported_position(prompts), config, "mean"
     facts = read_facts(prompts)
-    return str(facts["backbone"]), facts["pos_embedding"], config, facts.get("reduction", "mean")
+    backbone, position = BackboneSpec.recorded(facts), facts["pos_embedding"]
+    return backbone, position, config, facts.get("reduction", "mean")
 
 
 def _own_words(preset: Preset, words: Words, reduction: Literal["mean", "none"] | None) -> Preset:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import Conventions
 from clipiqa_plus.clip.image_tower import position_name
 from clipiqa_plus.prompts.checkpoints import checkpoint_prompts, is_checkpoint, read_torch
 from clipiqa_plus.prompts.importers import import_prompts
@@ -192,7 +193,11 @@ def read_prompts(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
             f"{path}: not a prompt file of this package (format {raw.get('format')!r}, expected "
             f"{FORMAT!r})"
         )
-    return _checked(path, tensors, decode_facts(raw))
+    try:
+        facts = decode_facts(raw)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; the file is damaged") from error
+    return _checked(path, tensors, facts)
 
 
 def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
@@ -272,7 +277,7 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
         holder: Name of the file or checkpoint for the error message.
 
     Raises:
-        ValueError: If weights or positional embedding differ.
+        ValueError: If weights, their conventions or positional embedding differ.
     """
     if facts.get("weights_sha256") != clip.fingerprint:
         raise ValueError(
@@ -280,6 +285,14 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
             f"(weights {str(facts.get('weights_sha256'))[:12]}), but the backbone is {clip.name} "
             f"(weights {clip.fingerprint[:12]}); use the backbone it was learned on"
         )
+    learned_by = Conventions.recorded(facts).describe()
+    for key, value in clip.conventions.describe().items():
+        if learned_by[key] != value:
+            raise ValueError(
+                f"{holder} was learned with {key} {learned_by[key]}, but the backbone {clip.name} "
+                f"is computed with {key} {value}; state the former if it is true of these weights, "
+                "or learn again"
+            )
     learned_with = position_name(facts.get("pos_embedding"))  # a boolean in earlier files
     if learned_with != clip.pos_embedding:
         raise ValueError(
@@ -333,9 +346,11 @@ def decode_facts(raw: dict[str, str]) -> dict[str, Any]:
 
 
 def _with_names(facts: dict[str, Any]) -> dict[str, Any]:
-    """Replace the boolean that earlier files have for the positional embedding by its name."""
+    """Add what earlier files leave out or record as a boolean: all that they were learned with."""
     if "pos_embedding" in facts:
         facts["pos_embedding"] = position_name(facts["pos_embedding"])
+    if "weights_sha256" in facts:
+        facts |= Conventions.recorded(facts).describe()
     return facts
 
 

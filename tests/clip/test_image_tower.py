@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.clip.image_tower import MEAN, STD, PosEmbedding, position_name
+from clipiqa_plus.clip.conventions import MEAN, STD
+from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.clip.weights import import_clip, random_clip
 from tests.conftest import SMALL_RESNET, SMALL_VIT
 

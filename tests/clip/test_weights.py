@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clipiqa_plus.clip import weights as module
+from clipiqa_plus.clip.conventions import OPENAI
 from clipiqa_plus.clip.weights import (
     ARCHITECTURES,
     Architecture,
@@ -440,7 +441,9 @@ def test_mirrors_and_sha256_come_from_openai_clip(
 
 
 def test_file_of_a_published_clip_carries_its_name(published: Path, tmp_path: Path) -> None:
-    assert load_weights(published).name == "RN50"
+    loaded = load_weights(published)
+    assert loaded.name == "RN50"
+    assert list(loaded.recorded.values()) == [OPENAI.describe()]
     (tmp_path / "RN50.pt").write_bytes(b"")
     save_plain(random_clip(RESNET), tmp_path / "RN50.pt")
     assert load_weights(tmp_path / "RN50.pt").name == "RN50.pt"  # the content decides

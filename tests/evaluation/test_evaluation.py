@@ -12,11 +12,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
 
 import evaluate
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.commands.evaluate import evaluate as clipiqa_evaluate
 from clipiqa_plus.data.tables import TableData
 from clipiqa_plus.data.transforms import AugmentedViews
@@ -29,7 +27,7 @@ from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
-from tests.conftest import SMALL_RESNET, SMALL_VIT
+from tests.conftest import SMALL_VIT, write_weights
 
 N = 12
 
@@ -37,8 +35,7 @@ N = 12
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(random_clip(SMALL_RESNET, 0).state_dict(), path)
-    return path
+    return write_weights(path)
 
 
 @pytest.fixture
@@ -196,7 +193,7 @@ def test_sources_of_two_backbones_encode_their_own_features_and_it_is_said(
 ) -> None:
     monkeypatch.chdir(weights.parent)  # a prompt file names weights by their file
     other = weights.parent / "vit.safetensors"
-    save_file(random_clip(SMALL_VIT, 1).state_dict(), other)
+    write_weights(other, SMALL_VIT, seed=1)
     clip = FrozenCLIP.from_name(str(other))
     prompts = ContextPrompts(clip, seed=6)
     prompts.steps += 1

@@ -9,24 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from safetensors.torch import save_file
 
 import evaluate
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.evaluation.evaluation import load_sources
 from clipiqa_plus.evaluation.random_splits import over_repeats, repeated, split_kind
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.training.recipes import data_of, read_recipe
-from tests.conftest import SMALL_RESNET
+from tests.conftest import write_weights
 
 
 @pytest.fixture
 def recipes(tmp_path: Path, make_picture: Callable[..., Path]) -> tuple[Path, Path, Path]:
     """A recipe of training, one of 20 pictures of 10 contents, and weights."""
     weights = tmp_path / "small.safetensors"
-    save_file(random_clip(SMALL_RESNET, 0).state_dict(), weights)
+    write_weights(weights)
     for i in range(20):
         make_picture(tmp_path / f"{i}.png", seed=i)
     frame = pd.DataFrame({"image": [f"{i}.png" for i in range(20)]})

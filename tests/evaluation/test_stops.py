@@ -13,12 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from safetensors.torch import save_file
 
 import evaluate
-from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.report.page import write_report
-from tests.conftest import SMALL_RESNET
+from tests.conftest import write_weights
 
 ROOT = Path(__file__).parents[2]
 FORKS = """
@@ -50,7 +48,7 @@ def code(pid):
 @pytest.fixture
 def command(tmp_path: Path, make_picture: Callable[..., Path]) -> list[str]:
     """Arguments of an evaluation of 12 pictures."""
-    save_file(random_clip(SMALL_RESNET, 0).state_dict(), tmp_path / "small.safetensors")
+    write_weights(tmp_path / "small.safetensors")
     for i in range(12):
         make_picture(tmp_path / f"{i}.png", seed=i)
     frame = pd.DataFrame({"image": [f"{i}.png" for i in range(12)]})

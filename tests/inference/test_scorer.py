@@ -24,7 +24,7 @@ from clipiqa_plus.inference import scorer as scorer_module
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts
-from tests.conftest import SMALL_RESNET, small_clip
+from tests.conftest import SMALL_RESNET, small_clip, write_weights
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -283,10 +283,10 @@ def test_score_loads_once_and_again_when_a_file_has_changed(
     tmp_path: Path, make_picture: Callable[..., Path], loads: list[weakref.ref[Scorer]]
 ) -> None:
     picture, weights = make_picture(tmp_path / "a.png"), tmp_path / "clip.pt"
-    torch.save(random_clip(SMALL_RESNET, 0).state_dict(), weights)
+    write_weights(weights)
     first = [ciq.score(picture, backbone=str(weights)) for _ in range(3)]
     assert len(loads) == 1
-    torch.save(random_clip(SMALL_RESNET, 1).state_dict(), weights)
+    write_weights(weights, seed=1)
     again = ciq.score(picture, backbone=str(weights))
     assert len(loads) == 2
     assert first == [first[0]] * 3

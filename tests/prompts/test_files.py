@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding
+from clipiqa_plus.clip.weights import build_clip, random_clip
 from clipiqa_plus.prompts.files import (
     load_prompts,
     read_prompts,
@@ -18,7 +19,7 @@ from clipiqa_plus.prompts.files import (
     write_prompts,
 )
 from clipiqa_plus.prompts.sources import ContextPrompts
-from tests.conftest import small_clip
+from tests.conftest import SMALL_RESNET, small_clip
 
 
 def trained(clip: FrozenCLIP, **layout: object) -> ContextPrompts:
@@ -91,6 +92,40 @@ def test_other_weights_and_other_positional_embedding_are_refused(
         load_prompts(path, small_clip(seed=1))
     with pytest.raises(ValueError, match=r"pos_embedding none, but the backbone has .* grid"):
         load_prompts(path, small_clip(pos_embedding="grid"))
+
+
+@pytest.mark.parametrize("key", ["activation", "mean", "std"])
+def test_prompts_learned_with_other_conventions_are_refused(
+    key: str, clip: FrozenCLIP, tmp_path: Path
+) -> None:
+    path, half = tmp_path / "a.safetensors", (0.5, 0.5, 0.5)
+    weights = random_clip(SMALL_RESNET, 0).state_dict()
+    others = {
+        "activation": FrozenCLIP(build_clip(weights, "gelu"), clip.name, clip.fingerprint),
+        "mean": FrozenCLIP(clip.clip, clip.name, clip.fingerprint, mean=half),
+        "std": FrozenCLIP(clip.clip, clip.name, clip.fingerprint, std=half),
+    }
+    save_prompts(path, trained(clip), clip)
+    with pytest.raises(ValueError, match=rf"a\.safetensors was learned with {key} .* but the"):
+        load_prompts(path, others[key])
+    save_prompts(path, trained(clip), others[key])
+    assert read_prompts(path)[1][key] == others[key].describe()[key]
+    with pytest.raises(ValueError, match=f"was learned with {key} "):
+        load_prompts(path, clip)
+
+
+def test_prompts_of_earlier_versions_were_learned_with_openais(
+    clip: FrozenCLIP, tmp_path: Path
+) -> None:
+    path = save_prompts(tmp_path / "a.safetensors", trained(clip), clip)
+    tensors, facts = read_prompts(path)
+    earlier = {k: v for k, v in facts.items() if k not in ("activation", "mean", "std")}
+    write_prompts(path, tensors, earlier)
+    assert read_prompts(path)[1] == facts
+    assert load_prompts(path, clip).learned
+    write_prompts(path, tensors, facts | {"mean": [0.5, "half"]})
+    with pytest.raises(ValueError, match=r"a\.safetensors: the metadata gives mean .*damaged"):
+        read_prompts(path)
 
 
 def test_missing_damaged_and_foreign_files_are_named(clip: FrozenCLIP, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 
@@ -10,13 +11,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clipiqa_plus.clip.architectures import random_clip
+from clipiqa_plus.clip.conventions import CONFIG, MEAN, STD
 from tests.conftest import SMALL_RESNET
 
 
 def write_fixed_weights(path: Path) -> Path:
-    """Write a CLIP whose entries come from integer arithmetic, exact in fp32; return the path."""
+    """Write a CLIP whose entries come from integer arithmetic, exact in fp32; return the path.
+
+    Its conventions stand in a file beside it: the weights are the bytes of version 0.1.
+    """
     shapes = random_clip(SMALL_RESNET, 0).state_dict()
     save_file({name: _filled(name, tensor) for name, tensor in shapes.items()}, path)
+    sizes = {"embed_dim": SMALL_RESNET.embed_dim, "quick_gelu": True}
+    model = {**sizes, "vision_cfg": {"width": SMALL_RESNET.vision_width}, "text_cfg": {}}
+    config = {"model_cfg": model, "preprocess_cfg": {"mean": list(MEAN), "std": list(STD)}}
+    path.with_name(CONFIG).write_text(json.dumps(config))
     return path
 
 

@@ -9,17 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from safetensors.torch import save_file
 
-from clipiqa_plus.clip.weights import random_clip
-from tests.conftest import SMALL_RESNET
+from tests.conftest import write_weights
 
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(random_clip(SMALL_RESNET, 0).state_dict(), path)
-    return path
+    return write_weights(path)
 
 
 @pytest.fixture

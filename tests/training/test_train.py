@@ -13,9 +13,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import train
+from clipiqa_plus.clip.weights import random_clip
+from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import read_prompts
+from tests.conftest import SMALL_RESNET
 from tests.support.training_run import run
 from tests.support.wandb_files import wandb_artifacts, wandb_records
 
@@ -245,6 +249,23 @@ def test_tensorboard_logger(recipe: Path) -> None:
         f"--trainer.logger.save_dir={folder}",
     )
     assert list(folder.rglob("events.out.tfevents.*"))
+
+
+def test_backbone_with_what_no_file_records_of_it(recipe: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "bare.safetensors"
+    save_file(random_clip(SMALL_RESNET, 0).state_dict(), weights)
+    content = yaml.safe_load(recipe.read_text())
+    half = [0.5, 0.5, 0.5]
+    section = {"name": str(weights), "activation": "gelu", "mean": half, "std": half}
+    recipe.write_text(yaml.safe_dump(content | {"model": content["model"] | {"backbone": section}}))
+    run(recipe, "--trainer.max_epochs=1")
+    facts = read_prompts(recipe.parent / "run/prompts.safetensors")[1]
+    assert [facts[key] for key in ("activation", "mean", "std")] == ["gelu", half, half]
+    kept = CLIPIQAPlus.load_from_checkpoint(recipe.parent / "run/checkpoints/last.ckpt")
+    assert kept.backbone.describe() == {key: facts[key] for key in kept.backbone.describe()}
+    folder = recipe.parent / "run"
+    again = run(folder / "config.yaml", "--trainer.max_epochs=1", f"--run={tmp_path / 'again'}")
+    assert again.model.backbone.conventions.activation == "gelu"
 
 
 def test_unknown_backbone_is_one_clear_error(recipe: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from cyclopts import App
 
+from clipiqa_plus.commands.options import NOTHING, Stated
 from clipiqa_plus.commands.pairs import Pairs, words_of
 
 app = App("export")
@@ -20,6 +21,7 @@ def export(
     backbone: str | None = None,
     pair: Pairs = None,
     reduction: Literal["mean", "none"] | None = None,
+    stated: Stated = NOTHING,
     format: Literal["onnx", "pt2"] = "onnx",
 ) -> None:
     """Export a preset as one ONNX or torch.export file.
@@ -31,6 +33,7 @@ def export(
         backbone: Name or weights file, instead of the preset's.
         pair: Own words, see 'clipiqa score'.
         reduction: With several pairs: a score for each (none) or their mean.
+        stated: About its weights.
         format: onnx, or pt2 for a torch.export archive.
     """
     import json
@@ -39,6 +42,7 @@ def export(
     from clipiqa_plus.inference.scorer import load
 
     own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
-    card = export_scorer(load(preset, prompts, backbone, device="cpu", **own), out, format)
+    tower = stated.about(backbone)
+    card = export_scorer(load(preset, prompts, tower, device="cpu", **own), out, format)
     largest = json.loads(card.read_text())["largest_deviation"]
     print(f"{out}: scores within {largest:.1g} of PyTorch's; card in {card}")

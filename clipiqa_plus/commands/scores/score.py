@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from clipiqa_plus.commands.errors import INTERRUPTED
+from clipiqa_plus.commands.options import NOTHING, Stated
 from clipiqa_plus.commands.pairs import Pairs, words_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def score(
     backbone: str | None = None,
     pair: Pairs = None,
     reduction: Literal["mean", "none"] | None = None,
+    stated: Stated = NOTHING,
     html: str | None = None,
     device: str | None = None,
     devices: int = 1,
@@ -64,6 +66,7 @@ def score(
         pair: Own words: two prompts, that of a high score first, as in --pair "Sharp photo."
             "Blurry photo."; repeat it for several. "crisp=Sharp photo." names the score.
         reduction: With several pairs: a score for each (none, the default) or their mean.
+        stated: About its weights.
         html: Also write an HTML page of the best and worst pictures to this path.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         devices: Number of GPUs, one process each.
@@ -89,7 +92,8 @@ def score(
 
     limit = SizeLimit(max_pixels, oversize)
     own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
-    ready = partial(load, preset, prompts, backbone, image_only=True, interval=interval, **own)
+    tower = stated.about(backbone)
+    ready = partial(load, preset, prompts, tower, image_only=True, interval=interval, **own)
     if out is None:
         if html or overwrite or devices != 1 or engine == "ray":
             raise ValueError("--html, --overwrite, --devices and --engine ray need --out, a file")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import BackboneSpec
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.inference.bulk.lines import LineFile, csv_line
@@ -131,7 +132,7 @@ class Material:
 
 def load_material(
     recipe: str,
-    backbone: str | None = None,
+    backbone: str | BackboneSpec | None = None,
     dir: str | None = None,
     device: str | None = None,
     fewest: int = 3,
@@ -291,7 +292,7 @@ def plain_features(
     recipe: Mapping[str, Any],
     data: IQADataModule,
     parts: list[str],
-    backbone: str | None = None,
+    backbone: str | BackboneSpec | None = None,
     dir: str | None = None,
     device: str | None = None,
 ) -> tuple[FrozenCLIP, dict[str, Tensor]]:

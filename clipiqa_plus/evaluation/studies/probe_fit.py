@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipiqa_plus.clip.conventions import BackboneSpec
 from clipiqa_plus.evaluation.studies.material import check_ratings, plain_features
 from clipiqa_plus.features.probes import ProbeKind, fit_mlp, fit_ridge
 from clipiqa_plus.inference.probes import save_probe
@@ -17,7 +18,7 @@ def fit_probe(
     recipe: str,
     out: str,
     kind: ProbeKind = "ridge",
-    backbone: str | None = None,
+    backbone: str | BackboneSpec | None = None,
     dir: str | None = None,
     seed: int = 0,
     device: str | None = None,

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import clipiqa_plus as ciq
+from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.sources import PAIRS
+from tests.conftest import SMALL_VIT
 
 ROOT = Path(__file__).parents[3]
 
@@ -141,3 +144,28 @@ def test_own_words_are_columns_and_are_recorded(
     assert len(capsys.readouterr().out.split()) == 1
     assert main(["score", path, "--backbone", "demo", "--pair", "Good photo.", "Good photo."]) == 1
     assert "both prompts are the same" in capsys.readouterr().err
+
+
+def test_weights_without_a_record_need_what_they_were_trained_with(
+    tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, weights = make_picture(tmp_path / "a.png"), tmp_path / "w.pt"
+    out = tmp_path / "s.jsonl"
+    torch.save(random_clip(SMALL_VIT, 0).state_dict(), weights)
+    command = ["score", str(picture), "--out", str(out), "--backbone", str(weights)]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"clipiqa: {weights}: nothing records activation and mean and std")
+    assert not out.exists()
+    half = ["0.5", "0.5", "0.5"]
+    stated = ["--activation", "gelu", "--mean", *half, "--std", *half]
+    assert main([*command, *stated]) == 0
+    capsys.readouterr()
+    row = json.loads(out.read_text())
+    spec = ciq.BackboneSpec(str(weights), activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert row["score"] == pytest.approx(ciq.score(picture, backbone=spec), abs=1e-6)
+    settings = json.loads(next(tmp_path.glob("s.jsonl.*json")).read_text())
+    assert settings["activation"] == "gelu"
+    assert settings["mean"] == settings["std"] == [0.5, 0.5, 0.5]
+    assert main(["score", str(picture), "--activation", "gelu"]) == 1
+    assert "describe the weights of --backbone" in capsys.readouterr().err
