@@ -11,7 +11,7 @@ from typing import Any
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 and the number of the signal."""
 
-MENDABLE = (ValueError, OSError, ImportError)
+USER_ERRORS = (ValueError, OSError, ImportError)
 """Wrong options, wrong or missing files, missing packages: their messages say what to do."""
 TRACEBACK = "CLIPIQA_TRACEBACK"
 """Environment variable: if set, such errors keep their traceback."""
@@ -20,7 +20,7 @@ TRACEBACK = "CLIPIQA_TRACEBACK"
 def run_entry(main: Callable[[], Any]) -> None:
     """Run the main function of an entry file and exit.
 
-    A :data:`MENDABLE` error shows its traceback only if :data:`TRACEBACK` is set; other errors
+    A :data:`USER_ERRORS` error shows its traceback only if :data:`TRACEBACK` is set; other errors
     always do. Ctrl-C ends with one line.
 
     Args:
@@ -28,7 +28,7 @@ def run_entry(main: Callable[[], Any]) -> None:
     """
     try:
         main()
-    except MENDABLE as error:
+    except USER_ERRORS as error:
         if os.environ.get(TRACEBACK):
             raise
         name = Path(sys.argv[0]).name

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, Parameter
 
 from clipiqa_plus import __version__, commands
-from clipiqa_plus.commands.errors import INTERRUPTED, MENDABLE, TRACEBACK, interrupted
+from clipiqa_plus.commands.errors import INTERRUPTED, USER_ERRORS, TRACEBACK, interrupted
 
 DESCRIPTION = "Image quality scores by prompting CLIP: train, compare, score, share."
 
@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     try:
         result = command_line()(args, result_action="return_value")
-    except (*MENDABLE, RuntimeError) as error:
+    except (*USER_ERRORS, RuntimeError) as error:
         if os.environ.get(TRACEBACK):
             raise
         print(f"clipiqa: {error}", file=sys.stderr)

@@ -44,22 +44,23 @@ def labels(
         overwrite: Start again from scratch.
     """
     from clipiqa_plus.evaluation.studies import labels as study
-    from clipiqa_plus.evaluation.studies.material import StudyRows, load_material
+    from clipiqa_plus.evaluation.studies.inputs import load_inputs
+    from clipiqa_plus.evaluation.studies.rows import StudyRows
     from clipiqa_plus.report.study_page import curves
 
     if draws < 2:
         raise ValueError(f"{draws} draws; an interval needs at least 2")
     tower = stated.about(backbone)
-    material = load_material(config, tower, dir, device, pairs=words_of(pair))
-    counts = study.rating_counts(material, sizes, most)
-    settings = {"study": "labels", "counts": counts, **material.facts()}
+    inputs = load_inputs(config, tower, dir, device, pairs=words_of(pair))
+    counts = study.rating_counts(inputs, sizes, most)
+    settings = {"study": "labels", "counts": counts, **inputs.facts()}
     with StudyRows(Path(out), study.COLUMNS, 3, settings, overwrite) as rows:
-        study.study_labels(material, counts, draws, rows)
+        study.study_labels(inputs, counts, draws, rows)
         table = study.over_draws(rows.table())
     chart = curves(table, "ratings", "SRCC", "source", log=True)
     note = (
-        f"SRCC on the {len(material.test):,} pictures of the test part of "
-        f"{material.data.title or material.data.name}; mean over draws and its 95% interval."
+        f"SRCC on the {len(inputs.test):,} pictures of the test part of "
+        f"{inputs.data.title or inputs.data.name}; mean over draws and its 95% interval."
     )
     _finish(Path(out), "How many ratings are needed", study.sentence(table), table, chart, note)
 
@@ -91,18 +92,18 @@ def seeds(
         device: Such as cpu or cuda (default: the GPU if there is one).
     """
     from clipiqa_plus.evaluation.studies import seeds as study
-    from clipiqa_plus.evaluation.studies.material import load_material
+    from clipiqa_plus.evaluation.studies.inputs import load_inputs
     from clipiqa_plus.report.study_page import curves
 
     tower = stated.about(backbone)
-    material = load_material(config, tower, dir, device, pairs=words_of(pair))
-    table, fitted = study.study_seeds(material, count, bags)
-    file = study.save_ensemble(Path(out) / "ensemble.safetensors", material, fitted)
+    inputs = load_inputs(config, tower, dir, device, pairs=words_of(pair))
+    table, fitted = study.study_seeds(inputs, count, bags)
+    file = study.save_ensemble(Path(out) / "ensemble.safetensors", inputs, fitted)
     long = table.melt("seeds", ["SRCC", "ensemble"], "what", "value")
     long["what"] = long["what"].replace({"SRCC": "this seed alone", "ensemble": "ensemble"})
     chart = curves(long.rename(columns={"value": "SRCC"}), "seeds", "SRCC", "what")
     note = (
-        f"SRCC on the {len(material.test):,} pictures of the test part: of each seed alone, and of "
+        f"SRCC on the {len(inputs.test):,} pictures of the test part: of each seed alone, and of "
         f"the mean score of all seeds up to it. The ensemble of all: {file}"
     )
     _finish(Path(out), "Effect of the seed", study.sentence(table), table, chart, note)
@@ -150,12 +151,13 @@ def prompts(
         overwrite: Begin anew.
     """
     from clipiqa_plus.evaluation.studies import layouts as study
-    from clipiqa_plus.evaluation.studies.material import StudyRows, load_material
+    from clipiqa_plus.evaluation.studies.inputs import load_inputs
+    from clipiqa_plus.evaluation.studies.rows import StudyRows
     from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.study_page import dots
 
-    material = load_material(config, stated.about(backbone), dir, device)
-    given = material.config
+    inputs = load_inputs(config, stated.about(backbone), dir, device)
+    given = inputs.config
     words: list[Any] = [names.split(",") for names in pairs or []]
     if own := words_of(pair):
         words += [[list(prompts)] for prompts in name_pairs(own).values()]
@@ -164,17 +166,17 @@ def prompts(
         position=position or ["middle", "front", "end"],
         pairs=words or [given.pairs],
         class_specific=class_specific or [given.class_specific],
-        loss=loss or [material.loss],
+        loss=loss or [inputs.loss],
         init=init or [given.init],
     )
-    settings = {"study": "prompts", "folds": folds, **material.facts()}
-    study.folds_of(material, folds)
+    settings = {"study": "prompts", "folds": folds, **inputs.facts()}
+    study.folds_of(inputs, folds)
     with StudyRows(Path(out), study.COLUMNS, len(study.OPTIONS) + 1, settings, overwrite) as rows:
-        study.study_layouts(material, layouts, folds, rows)
+        study.study_layouts(inputs, layouts, folds, rows)
         done = rows.table()
     table = study.over_folds(done)
     note = (
-        f"{folds} folds of the {len(material.rated):,} pictures of the training and validation "
+        f"{folds} folds of the {len(inputs.rated):,} pictures of the training and validation "
         "part: one tests, the next validates, the others train. behind: difference to the first "
         "row; noise: it is less than two standard errors over folds. The test part stays unused."
     )

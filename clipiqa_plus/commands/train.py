@@ -34,11 +34,11 @@ def train(
     from clipiqa_plus.training.cli import TrainCLI
 
     cli = TrainCLI(default_recipe, list(options))
-    with cli.claim, cli.naming_lost_processes():
+    with cli.run_lock, cli.naming_lost_processes():
         if not cli.model.is_zero_shot:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
         cli.trainer.test(cli.model, cli.datamodule)
-        cli.claim.keep()
+        cli.run_lock.commit()
     cli.print_closing_lines()
     return cli
 

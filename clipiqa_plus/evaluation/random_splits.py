@@ -149,7 +149,7 @@ def _learn(train: Path, recipe: Path, data: Mapping[str, str], run: Path) -> CLI
             "--overwrite=true",
         ],
     )
-    with cli.claim:
+    with cli.run_lock:
         cli.trainer.fit(cli.model, cli.datamodule)
-        cli.claim.keep()
+        cli.run_lock.commit()
     return cli.model.eval()

@@ -11,7 +11,7 @@ encoded otherwise.
 from clipiqa_plus.features.cache import FeatureCache, SpotCheck
 from clipiqa_plus.features.store import FeatureStore, StorageDtype, cache_dir
 from clipiqa_plus.features.table import FeatureTable
-from clipiqa_plus.features.upkeep import Damage, Pruned, StoreInfo, info, prune, verify
+from clipiqa_plus.features.maintenance import Damage, Pruned, StoreInfo, info, prune, verify
 
 __all__ = [
     "Damage",

@@ -16,7 +16,7 @@ from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.features.extraction import extract
 from clipiqa_plus.features.identity import Picture, pictures
 from clipiqa_plus.features.plan import Selection
-from clipiqa_plus.features.processes import Ranks
+from clipiqa_plus.features.processes import Processes
 from clipiqa_plus.features.store import FeatureStore, StorageDtype, cache_dir
 from clipiqa_plus.features.table import FeatureTable
 
@@ -140,15 +140,15 @@ class FeatureCache(Callback):
         if not parts:
             return {}
         store = self._store(backbone, data)
-        with Ranks() as ranks:
-            found = ranks.first(lambda: self._pictures(data, parts))
+        with Processes() as processes:
+            found = processes.first(lambda: self._pictures(data, parts))
             selections = [
                 Selection.of(data.dataset(part), members)
                 for part, members in zip(parts, found, strict=True)
             ]
             self._announce(store, parts, selections)
             workers = data.num_workers if self.num_workers is None else self.num_workers
-            extract(store, backbone.to(device), selections, ranks, self.batch_size, workers)
+            extract(store, backbone.to(device), selections, processes, self.batch_size, workers)
         return {
             part: _table(store, selection, data.rows(part)).to(device)
             for part, selection in zip(parts, selections, strict=True)

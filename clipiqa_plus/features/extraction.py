@@ -29,7 +29,7 @@ from clipiqa_plus.clip.image_tower import check_images
 from clipiqa_plus.data.transforms import resize
 from clipiqa_plus.features.identity import content_of, name_of
 from clipiqa_plus.features.plan import Batch, Item, Selection, plan
-from clipiqa_plus.features.processes import Ranks
+from clipiqa_plus.features.processes import Processes
 from clipiqa_plus.features.store import FeatureStore
 
 SHARD_FEATURES = 512
@@ -41,7 +41,7 @@ def extract(
     store: FeatureStore,
     backbone: FrozenCLIP,
     selections: Sequence[Selection],
-    ranks: Ranks,
+    processes: Processes,
     batch_size: int = 16,
     num_workers: int = 0,
 ) -> None:
@@ -51,7 +51,7 @@ def extract(
         store: Receives the features.
         backbone: Encodes pictures, on its current device.
         selections: The pictures to encode, the same in every process.
-        ranks: The processes that share the work.
+        processes: The processes that share the work.
         batch_size: See :func:`plan`.
         num_workers: Number of decoding workers per process.
 
@@ -71,10 +71,10 @@ def extract(
         return plan(selections, missing, batch_size)
 
     try:
-        batches = ranks.first(prepare)
-        mine = batches[ranks.rank :: ranks.size]
+        batches = processes.first(prepare)
+        mine = batches[processes.rank :: processes.size]
         if batches:
-            ranks.each(lambda: _encode(store, backbone, selections, mine, ranks, num_workers))
+            processes.each(lambda: _encode(store, backbone, selections, mine, processes, num_workers))
     finally:
         store.lock.release()
     store.forget_damage()
@@ -133,7 +133,7 @@ def _encode(
     backbone: FrozenCLIP,
     selections: Sequence[Selection],
     batches: Sequence[Batch],
-    ranks: Ranks,
+    processes: Processes,
     num_workers: int,
 ) -> None:
     """Encode batches and write them in shards."""
@@ -148,7 +148,7 @@ def _encode(
     )
     writer = _Writer(store, selections, device)
     total = sum(len(item.views) for batch in batches for item in batch)
-    with _exact(), _progress(ranks, total) as progress, writer:
+    with _exact(), _progress(processes, total) as progress, writer:
         for index, images in loader:
             if isinstance(images, Exception):
                 raise images
@@ -238,15 +238,15 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _progress(ranks: Ranks, total: int) -> Iterator[Progress]:
-    share = f" (process 1 of {ranks.size})" if ranks.size > 1 else ""
+def _progress(processes: Processes, total: int) -> Iterator[Progress]:
+    share = f" (process 1 of {processes.size})" if processes.size > 1 else ""
     progress = Progress(
         TextColumn(f"encoding{share}"),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
-        disable=ranks.rank != 0,
+        disable=processes.rank != 0,
     )
     with progress:
         progress.add_task("encoding", total=total)

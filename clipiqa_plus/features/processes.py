@@ -12,7 +12,7 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 
-class Ranks:
+class Processes:
     """The processes of this run; a context manager.
 
     They communicate through a CPU group with a timeout of days: encoding takes longer than the
@@ -29,7 +29,7 @@ class Ranks:
         self.size = dist.get_world_size() if together else 1
         self._group: Any = None
 
-    def __enter__(self) -> Ranks:
+    def __enter__(self) -> Processes:
         if self.size > 1:
             self._group = dist.new_group(backend="gloo", timeout=timedelta(days=7))
         return self

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from clipiqa_plus.prompts.checkpoints import read_torch
-from clipiqa_plus.training.claim import RunClaim
+from clipiqa_plus.training.run_lock import RunLock
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -22,7 +22,7 @@ class LastCheckpoint(ModelCheckpoint):
         claim: The run folder; what the run replaces goes with its first checkpoint.
     """
 
-    def __init__(self, folder: str, claim: RunClaim) -> None:
+    def __init__(self, folder: str, claim: RunLock) -> None:
         super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         self.claim = claim
 

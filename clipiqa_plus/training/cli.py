@@ -23,7 +23,7 @@ from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import LAST_CHECKPOINT
 from clipiqa_plus.training.checkpoints import LastCheckpoint, TensorCheckpoints
-from clipiqa_plus.training.claim import RunClaim
+from clipiqa_plus.training.run_lock import RunLock
 from clipiqa_plus.training.class_paths import ROLES, check_class_paths
 from clipiqa_plus.training.console import closing_lines, quiet_lightning
 from clipiqa_plus.training.learning_check import LearningCheck
@@ -79,7 +79,7 @@ class TrainCLI(LightningCLI):
         claim: The run folder, this process's own until the end of a with block.
     """
 
-    claim: RunClaim
+    claim: RunLock
 
     def __init__(self, default_recipe: Path | None, args: list[str] | None = None) -> None:
         quiet_lightning()
@@ -183,7 +183,7 @@ class TrainCLI(LightningCLI):
         recipe = Path(str(config.config[-1] if config.config else self.default_recipe)).stem
         folder = Path(config.run or f"runs/{recipe}")
         self.config.run = str(folder)
-        self.claim = RunClaim(folder, config.ckpt_path is not None, config.overwrite)
+        self.claim = RunLock(folder, config.ckpt_path is not None, config.overwrite)
         try:
             return self._trainer(folder, recipe, **kwargs)
         except BaseException:

@@ -28,7 +28,7 @@ from clipiqa_plus.prompts.files import (
     save_prompts,
 )
 from clipiqa_plus.prompts.sources import ContextPrompts
-from clipiqa_plus.training.claim import ASIDE, RUN_FILE
+from clipiqa_plus.training.run_lock import ASIDE, RUN_FILE
 from clipiqa_plus.training.tracking import prompt_artifact
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "openai-clip", "albumentations", "numpy")
@@ -43,7 +43,7 @@ class RunRecord(Callback):
     SRCC, the mean over targets) and ``metrics.json`` (the last value of each).
 
     Args:
-        folder: Folder of the run, see :class:`~clipiqa_plus.training.claim.RunClaim`.
+        folder: Folder of the run, see :class:`~clipiqa_plus.training.run_lock.RunLock`.
         config: The resolved config as YAML.
         recipe: Name of the recipe.
         seed: The seed of the run.

@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out
+from clipiqa_plus.evaluation.studies.inputs import StudyInputs, hold_out
+from clipiqa_plus.evaluation.studies.rows import StudyRows
 from clipiqa_plus.features.probes import fit_ridge
 from clipiqa_plus.training.fits import Fit
 
@@ -21,21 +22,21 @@ PROMPTS, PROBE, ZERO_SHOT = "prompts", "probe", "zero_shot"
 COLUMNS = ["source", "ratings", "draw", "SRCC"]
 
 
-def rating_counts(material: Material, sizes: int, most: int | None = None) -> list[int]:
+def rating_counts(inputs: StudyInputs, sizes: int, most: int | None = None) -> list[int]:
     """Return numbers of ratings from 25 to all, in geometric progression.
 
     Args:
-        material: The material.
+        inputs: Inputs of the study.
         sizes: How many numbers.
         most: The largest; None takes all ratings of the training and validation part.
 
     Raises:
         ValueError: If there are fewer ratings than ``most``, or fewer than 25.
     """
-    there = len(material.rated)
+    there = len(inputs.rated)
     if max(FEWEST, most or FEWEST) > there:
         raise ValueError(
-            f"{material.data.label}: {there} ratings in the training and validation part, fewer "
+            f"{inputs.data.label}: {there} ratings in the training and validation part, fewer "
             f"than {max(FEWEST, most or FEWEST)}; ask for fewer, or add ratings"
         )
     if sizes < 2:
@@ -44,39 +45,39 @@ def rating_counts(material: Material, sizes: int, most: int | None = None) -> li
     return sorted(set(spread.tolist()))
 
 
-def study_labels(material: Material, counts: Sequence[int], draws: int, rows: StudyRows) -> None:
+def study_labels(inputs: StudyInputs, counts: Sequence[int], draws: int, rows: StudyRows) -> None:
     """Learn prompts and probes from draws of ratings, and add their SRCC on the test part.
 
     A draw's smaller sets are subsets of its larger ones. A prompt fit holds out a fifth of its
     ratings, in whole contents, to select the state that is kept; a ridge probe uses all.
 
     Args:
-        material: The material.
+        inputs: Inputs of the study.
         counts: Numbers of ratings.
         draws: Draws of each number.
         rows: Receives the rows, see :data:`COLUMNS`.
     """
     orders = []
     for draw in range(draws):
-        order = torch.randperm(len(material.rated), generator=torch.Generator().manual_seed(draw))
-        orders.append(material.rated[order])
+        order = torch.randperm(len(inputs.rated), generator=torch.Generator().manual_seed(draw))
+        orders.append(inputs.rated[order])
     if not rows.has(ZERO_SHOT, 0, 0):
-        rows.add(ZERO_SHOT, 0, 0, material.zero_shot())
+        rows.add(ZERO_SHOT, 0, 0, inputs.zero_shot())
     wanted = [(count, draw) for count in counts for draw in range(draws)]
     for count, draw in wanted:
         if not rows.has(PROBE, count, draw):
             chosen = orders[draw][:count]
-            probe, _ = fit_ridge(material.features[chosen], material.mos[chosen])
-            scores = probe(material.features[material.test])
-            rows.add(PROBE, count, draw, material.srcc(scores, material.test))
+            probe, _ = fit_ridge(inputs.features[chosen], inputs.mos[chosen])
+            scores = probe(inputs.features[inputs.test])
+            rows.add(PROBE, count, draw, inputs.srcc(scores, inputs.test))
     left = [(count, draw) for count, draw in wanted if not rows.has(PROMPTS, count, draw)]
     fits = []
     for count, draw in left:
-        train, val = hold_out(orders[draw][:count], material.contents)
-        fits.append(Fit(material.prompts(seed=draw).ctx.detach(), train, val))
-    for number, fitted in material.fit(material.prompts(), fits):
-        scores = material.score(fitted.text, material.test)
-        rows.add(PROMPTS, *left[number], material.srcc(scores, material.test))
+        train, val = hold_out(orders[draw][:count], inputs.contents)
+        fits.append(Fit(inputs.prompts(seed=draw).ctx.detach(), train, val))
+    for number, fitted in inputs.fit(inputs.prompts(), fits):
+        scores = inputs.score(fitted.text, inputs.test)
+        rows.add(PROMPTS, *left[number], inputs.srcc(scores, inputs.test))
 
 
 def over_draws(rows: pd.DataFrame) -> pd.DataFrame:

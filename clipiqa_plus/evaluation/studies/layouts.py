@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from clipiqa_plus.data.splits import kfold_split
-from clipiqa_plus.evaluation.studies.material import Material, StudyRows
+from clipiqa_plus.evaluation.studies.inputs import StudyInputs
+from clipiqa_plus.evaluation.studies.rows import StudyRows
 from clipiqa_plus.training.fits import Fit
 
 OPTIONS = ("n_ctx", "position", "pairs", "class_specific", "loss", "init")
@@ -22,17 +23,17 @@ def grid(**choices: Sequence[Any]) -> list[dict[str, Any]]:
     return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
 
 
-def folds_of(material: Material, folds: int) -> list[torch.Tensor]:
+def folds_of(inputs: StudyInputs, folds: int) -> list[torch.Tensor]:
     """Deal the rated pictures to folds, whole contents together.
 
     Raises:
         ValueError: If there are fewer than 3 folds, or fewer contents than folds, or a fold of
             fewer than 3 pictures, which have no SRCC to go by.
     """
-    rated = material.rated
+    rated = inputs.rated
     names = [str(row) for row in rated.tolist()]
-    contents = [str(material.contents[row]) for row in rated.tolist()]
-    label = material.data.label
+    contents = [str(inputs.contents[row]) for row in rated.tolist()]
+    label = inputs.data.label
     if folds < 3:
         raise ValueError(f"{folds} folds; one trains, one validates, one tests: give 3 at least")
     try:
@@ -46,12 +47,12 @@ def folds_of(material: Material, folds: int) -> list[torch.Tensor]:
 
 
 def study_layouts(
-    material: Material, layouts: Sequence[dict[str, Any]], folds: int, rows: StudyRows
+    inputs: StudyInputs, layouts: Sequence[dict[str, Any]], folds: int, rows: StudyRows
 ) -> None:
     """Fit every layout by folds: one tests, the next validates, the others train.
 
     Args:
-        material: The material; its test part stays unused.
+        inputs: Inputs of the study; its test part stays unused.
         layouts: See :func:`grid`.
         folds: Number of folds.
         rows: Gets the rows, see :data:`COLUMNS`.
@@ -59,11 +60,11 @@ def study_layouts(
     Raises:
         ValueError: If a layout does not fit the backbone, before any work.
     """
-    dealt = folds_of(material, folds)
+    dealt = folds_of(inputs, folds)
     learned = []
     for layout in layouts:  # before any fit: a wrong layout is an error at once
         changes = {key: value for key, value in layout.items() if key != "loss"}
-        learned.append(material.prompts(**changes))
+        learned.append(inputs.prompts(**changes))
     for layout, prompts in zip(layouts, learned, strict=True):
         key = [str(layout[option]) for option in OPTIONS]
         left = [fold for fold in range(folds) if not rows.has(*key, fold)]
@@ -72,9 +73,9 @@ def study_layouts(
             val = (fold + 1) % folds
             train = torch.cat([dealt[f] for f in range(folds) if f not in (fold, val)])
             fits.append(Fit(prompts.ctx.detach(), train, dealt[val]))
-        for number, fitted in material.fit(prompts, fits, layout["loss"]):
+        for number, fitted in inputs.fit(prompts, fits, layout["loss"]):
             test = dealt[left[number]]
-            found = material.srcc(material.score(fitted.text, test), test)
+            found = inputs.srcc(inputs.score(fitted.text, test), test)
             rows.add(*key, left[number], fitted.srcc, found)
 
 

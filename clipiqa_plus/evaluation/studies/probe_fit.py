@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipiqa_plus.clip.conventions import BackboneSpec
-from clipiqa_plus.evaluation.studies.material import check_ratings, plain_features
+from clipiqa_plus.evaluation.studies.inputs import check_ratings, plain_features
 from clipiqa_plus.features.probes import ProbeKind, fit_mlp, fit_ridge
 from clipiqa_plus.inference.probes import save_probe
 from clipiqa_plus.metrics.conformal import interval_facts

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from clipiqa_plus.evaluation.studies.material import Material
+from clipiqa_plus.evaluation.studies.inputs import StudyInputs
 from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.training.fits import Fit, Fitted
@@ -15,12 +15,12 @@ from clipiqa_plus.training.run_folder import data_facts
 
 
 def study_seeds(
-    material: Material, seeds: int, bags: bool = False
+    inputs: StudyInputs, seeds: int, bags: bool = False
 ) -> tuple[pd.DataFrame, list[Fitted]]:
     """Fit the training part from several seeds.
 
     Args:
-        material: The material.
+        inputs: Inputs of the study.
         seeds: Number of seeds.
         bags: Train each on a bootstrap bag of the training part.
 
@@ -35,34 +35,34 @@ def study_seeds(
         raise ValueError(f"{seeds} seeds; a spread needs at least 2")
     fits = []
     for seed in range(seeds):
-        rows = material.train
+        rows = inputs.train
         if bags:
             drawn = torch.Generator().manual_seed(seed)
             rows = rows[torch.randint(len(rows), (len(rows),), generator=drawn)]
-        fits.append(Fit(material.prompts(seed=seed).ctx.detach(), rows, material.val))
-    found = dict(material.fit(material.prompts(), fits))
+        fits.append(Fit(inputs.prompts(seed=seed).ctx.detach(), rows, inputs.val))
+    found = dict(inputs.fit(inputs.prompts(), fits))
     fitted = [found[seed] for seed in range(seeds)]
-    scores = torch.stack([material.score(fit.text, material.test) for fit in fitted])  # [M, N, T]
+    scores = torch.stack([inputs.score(fit.text, inputs.test) for fit in fitted])  # [M, N, T]
     rows_of_table = []
     for seed in range(seeds):
         together = scores[: seed + 1].mean(dim=0)
-        alone = material.srcc(scores[seed], material.test)
-        rows_of_table.append((seed + 1, alone, material.srcc(together, material.test)))
+        alone = inputs.srcc(scores[seed], inputs.test)
+        rows_of_table.append((seed + 1, alone, inputs.srcc(together, inputs.test)))
     return pd.DataFrame(rows_of_table, columns=["seeds", "SRCC", "ensemble"]), fitted
 
 
-def save_ensemble(path: Path, material: Material, fitted: list[Fitted]) -> Path:
+def save_ensemble(path: Path, inputs: StudyInputs, fitted: list[Fitted]) -> Path:
     """Write all contexts into one prompt file, with intervals from the validation part."""
-    prompts = fitted[0].prompts(material.prompts())
+    prompts = fitted[0].prompts(inputs.prompts())
     prompts.set_members(torch.stack([fit.ctx for fit in fitted]))
-    each = [material.score(fit.text, material.val) for fit in fitted]
-    scores, mos = torch.stack(each).mean(dim=0).cpu(), material.mos[material.val].cpu()
-    data = material.data
+    each = [inputs.score(fit.text, inputs.val) for fit in fitted]
+    scores, mos = torch.stack(each).mean(dim=0).cpu(), inputs.mos[inputs.val].cpu()
+    data = inputs.data
     return save_prompts(
         path,
         prompts,
-        material.clip,
-        reduction="mean" if material.mean else "none",
+        inputs.clip,
+        reduction="mean" if inputs.mean else "none",
         intervals=interval_facts(scores, mos, data.mos_range, data.higher_is_better),
         **data_facts(data),
     )

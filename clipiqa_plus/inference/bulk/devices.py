@@ -15,7 +15,7 @@ from multiprocessing.context import BaseContext
 
 import torch
 
-from clipiqa_plus.inference.bulk.chunks import BlockScorer
+from clipiqa_plus.inference.bulk.batches import BatchScorer
 from clipiqa_plus.inference.bulk.output import Row
 from clipiqa_plus.inference.bulk.pictures import Picture, SizeLimit
 from clipiqa_plus.inference.scorer import Scorer
@@ -121,13 +121,13 @@ def _context() -> BaseContext:
     return context
 
 
-_blocks: BlockScorer  # of this process
+_blocks: BatchScorer  # of this process
 
 
 def _begin(load: LoadScorer, device: str, threads: int, workers: int, limit: SizeLimit) -> None:
     global _blocks
     torch.set_num_threads(threads)
-    _blocks = BlockScorer(load(device=device), workers, limit)
+    _blocks = BatchScorer(load(device=device), workers, limit)
 
 
 def _prefetch(block: list[Picture]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
-from clipiqa_plus.inference.bulk.lines import (
+from clipiqa_plus.inference.bulk.durable_files import (
     LineFile,
     csv_line,
     merged,

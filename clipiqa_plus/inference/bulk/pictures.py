@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipiqa_plus.data.images import RGBImage, open_file, reason, to_rgb
-from clipiqa_plus.inference.bulk.lines import printable
+from clipiqa_plus.inference.bulk.durable_files import printable
 
 Oversize = Literal["error", "resize"]
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fsspec
 
-from clipiqa_plus.inference.bulk.chunks import BlockScorer, blocks_ahead, blocks_of
+from clipiqa_plus.inference.bulk.batches import BatchScorer, batches_ahead, batched
 from clipiqa_plus.inference.bulk.devices import LoadScorer
-from clipiqa_plus.inference.bulk.lines import printable
+from clipiqa_plus.inference.bulk.durable_files import printable
 from clipiqa_plus.inference.bulk.output import Row, ScoreFile
 from clipiqa_plus.inference.bulk.pictures import BAD_NAME, NO_LIMIT, Picture, SizeLimit
 from clipiqa_plus.inference.bulk.run import Summary, record
-from clipiqa_plus.inference.bulk.storage import count_pictures, find_places, pictures_in
+from clipiqa_plus.inference.bulk.storage import count_pictures, find_locations, pictures_in
 from clipiqa_plus.inference.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def score_with_ray(
     Args:
         scorer: The preset, for names and settings; it scores nothing.
         load: Loads the preset in each process, as ``partial(load, "clipiqa")`` does.
-        sources: See :func:`~clipiqa_plus.inference.bulk.storage.find_places`.
+        sources: See :func:`~clipiqa_plus.inference.bulk.storage.find_locations`.
         out: See :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`; or a URL, where the files
             are put when they are complete: such a run cannot be resumed.
         batch_size: Most pictures that are encoded at once.
@@ -89,7 +89,7 @@ def score_with_ray(
         )
     out = fspath(out)
     begin = time.perf_counter()
-    places = list(find_places(sources))
+    places = list(find_locations(sources))
     counts = [count_pictures(place) for place in places]
     total = None if None in counts else sum(count for count in counts if count)
     if total == 0:
@@ -231,15 +231,15 @@ class _ScoringProcess:
     def __init__(
         self, load: LoadScorer, device: str, workers: int, limit: SizeLimit, batch_size: int
     ) -> None:
-        self.blocks = BlockScorer(load(device=device), workers, limit)
+        self.blocks = BatchScorer(load(device=device), workers, limit)
         self.batch_size = batch_size
-        self.ahead = blocks_ahead(workers, batch_size)
+        self.ahead = batches_ahead(workers, batch_size)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
 
         pictures = (Picture(**row) for row in table.to_pylist())
-        blocks = self.blocks.score(blocks_of(pictures, self.batch_size), self.ahead)
+        blocks = self.blocks.score(batched(pictures, self.batch_size), self.ahead)
         rows = [row._asdict() for block in blocks for row in block]
         kinds = [pa.string(), pa.list_(pa.float64()), pa.string(), pa.string()]
         return pa.Table.from_pylist(rows, pa.schema(zip(Row._fields, kinds, strict=True)))

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from clipiqa_plus.inference.bulk.chunks import BlockScorer, blocks_ahead, blocks_of
+from clipiqa_plus.inference.bulk.batches import BatchScorer, batches_ahead, batched
 from clipiqa_plus.inference.bulk.devices import LoadScorer, score_on_devices
 from clipiqa_plus.inference.bulk.inputs import STDIN, check_sources, find_pictures
 from clipiqa_plus.inference.bulk.output import Row, ScoreFile
@@ -108,13 +108,13 @@ def score_files(
         pictures = find_pictures(sources)
         again = file.resume(pictures)
         earlier = file.done
-        blocks = blocks_of(chain(again, pictures), batch_size)
+        blocks = batched(chain(again, pictures), batch_size)
         if load and devices:
-            ahead = blocks_ahead(workers // len(devices), batch_size)
+            ahead = batches_ahead(workers // len(devices), batch_size)
             rows = score_on_devices(load, devices, blocks, ahead, workers, limit)
         else:
-            here = stack.enter_context(BlockScorer(scorer, workers, limit))
-            rows = here.score(blocks, blocks_ahead(workers, batch_size))
+            here = stack.enter_context(BatchScorer(scorer, workers, limit))
+            rows = here.score(blocks, batches_ahead(workers, batch_size))
         stack.enter_context(closing(rows))
         left = None if total is None else total - earlier + len(again)
         record(rows, file, left, progress)
@@ -143,8 +143,8 @@ def score_pictures(
     check_sources(sources)
     workers = workers or min(16, os.cpu_count() or 1)
     found = False
-    with BlockScorer(scorer, workers, limit) as here:
-        for rows in here.score(blocks_of(find_pictures(sources), 1), blocks_ahead(workers, 1)):
+    with BatchScorer(scorer, workers, limit) as here:
+        for rows in here.score(batched(find_pictures(sources), 1), batches_ahead(workers, 1)):
             found = True
             yield from rows
     if not found:

@@ -17,7 +17,7 @@ _COLUMNS = ("bytes", "image", "path")
 _NOTHING = "neither bytes nor a path in this row"
 
 
-def find_places(sources: Sequence[str]) -> Iterator[str]:
+def find_locations(sources: Sequence[str]) -> Iterator[str]:
     """List files, shards and tables in a fixed order, each once.
 
     Args:
@@ -64,7 +64,7 @@ def pictures_in(place: str) -> Iterator[Picture]:
     both in a struct, as in tables of Hugging Face.
 
     Args:
-        place: See :func:`find_places`.
+        place: See :func:`find_locations`.
 
     Yields:
         Pictures, those of shards as :func:`~clipiqa_plus.inference.bulk.shards.members` does. A

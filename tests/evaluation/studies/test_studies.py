@@ -14,7 +14,8 @@ import yaml
 
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.evaluation.studies import labels, layouts, seeds
-from clipiqa_plus.evaluation.studies.material import Material, StudyRows, hold_out, load_material
+from clipiqa_plus.evaluation.studies.inputs import StudyInputs, hold_out, load_inputs
+from clipiqa_plus.evaluation.studies.rows import StudyRows
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.config import PromptConfig
 from clipiqa_plus.prompts.files import read_prompts
@@ -25,7 +26,7 @@ SIZES = (40, 20, 60)
 
 
 @pytest.fixture
-def material(tmp_path: Path) -> Material:
+def inputs(tmp_path: Path) -> StudyInputs:
     """Unit features of 120 pictures whose MOS a line gives, and a little noise."""
     names = [f"{i}.png" for i in range(10)]
     for index, name in enumerate(names):
@@ -36,26 +37,26 @@ def material(tmp_path: Path) -> Material:
     noise = 0.1 * torch.randn(sum(SIZES), 1, generator=generator)
     mos = torch.sigmoid(3 * features[:, :1] + noise)
     rows = torch.arange(sum(SIZES)).split(SIZES)
-    return Material(
+    return StudyInputs(
         clip, PromptConfig(n_ctx=4), Few(tmp_path, names, val=2), "mse", True, features, mos,
         *(rows[0], rows[1], rows[2]), np.arange(sum(SIZES)),
     )  # fmt: skip
 
 
 def test_labels_end_where_more_change_nothing_and_go_on_after_a_stop(
-    material: Material, tmp_path: Path
+    inputs: StudyInputs, tmp_path: Path
 ) -> None:
-    counts = labels.rating_counts(material, 3)
+    counts = labels.rating_counts(inputs, 3)
     assert counts == [25, 39, 60]
     how = (labels.COLUMNS, 3, {"a": 1})
     with StudyRows(tmp_path / "s", *how) as rows:
-        labels.study_labels(material, counts, 2, rows)
+        labels.study_labels(inputs, counts, 2, rows)
         whole = rows.table()
     assert len(whole) == 1 + 2 * 3 * 2
     lines = (tmp_path / "s/rows.csv").read_bytes().splitlines(keepends=True)
     (tmp_path / "s/rows.csv").write_bytes(b"".join(lines[:9]) + b"prompts,2")  # killed in a line
     with StudyRows(tmp_path / "s", *how) as rows:
-        labels.study_labels(material, counts, 2, rows)
+        labels.study_labels(inputs, counts, 2, rows)
         again = rows.table()
     key = ["source", "ratings", "draw"]
     first, second = (table.sort_values(key, ignore_index=True) for table in (whole, again))
@@ -104,26 +105,26 @@ def test_contents_are_held_out_whole() -> None:
 
 
 def test_seeds_differ_and_their_ensemble_is_the_mean_score(
-    material: Material, tmp_path: Path
+    inputs: StudyInputs, tmp_path: Path
 ) -> None:
-    table, fitted = seeds.study_seeds(material, 3)
+    table, fitted = seeds.study_seeds(inputs, 3)
     assert table["SRCC"].nunique() > 1
     assert table["ensemble"].iloc[0] == table["SRCC"].iloc[0]
-    path = seeds.save_ensemble(tmp_path / "e.safetensors", material, fitted)
-    scorer = load("clipiqa+", path, material.clip, interval=0.8)
-    features = material.features[material.test]
-    each = torch.stack([material.score(fit.text, material.test) for fit in fitted])
+    path = seeds.save_ensemble(tmp_path / "e.safetensors", inputs, fitted)
+    scorer = load("clipiqa+", path, inputs.clip, interval=0.8)
+    features = inputs.features[inputs.test]
+    each = torch.stack([inputs.score(fit.text, inputs.test) for fit in fitted])
     ours = scorer.score_features(features)
     torch.testing.assert_close(ours, each.mean(dim=0), atol=1e-5, rtol=0)
-    assert material.srcc(ours, material.test) == pytest.approx(table["ensemble"].iloc[-1], abs=1e-4)
+    assert inputs.srcc(ours, inputs.test) == pytest.approx(table["ensemble"].iloc[-1], abs=1e-4)
     assert scorer.columns == ["score", "spread", "mos_low", "mos_high"]
     assert f"ensemble of all has {table['ensemble'].iloc[-1]:.3f}" in seeds.sentence(table)
 
 
-def test_fewer_ratings_than_asked_are_one_error(material: Material) -> None:
+def test_fewer_ratings_than_asked_are_one_error(inputs: StudyInputs) -> None:
     with pytest.raises(ValueError, match="fewer than 100"):
-        labels.rating_counts(material, 4, most=100)
-    small = dataclasses.replace(material, train=material.train[:3])
+        labels.rating_counts(inputs, 4, most=100)
+    small = dataclasses.replace(inputs, train=inputs.train[:3])
     with pytest.raises(ValueError, match="fewer than 25"):
         labels.rating_counts(small, 4)
 
@@ -145,7 +146,7 @@ def test_from_the_command_line(
     content["data"]["init_args"] |= {"split": "random", "fractions": [0.8, 0, 0.2]}
     recipe.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match="has no val part"):
-        load_material(str(recipe))
+        load_inputs(str(recipe))
 
 
 def layout_rows(values: dict[int, list[tuple[float, float]]]) -> pd.DataFrame:
@@ -186,23 +187,23 @@ def test_selection_is_honest_and_noise_is_warned_of() -> None:
 
 
 def test_layouts_are_compared_by_folds_that_keep_contents_together(
-    material: Material, tmp_path: Path
+    inputs: StudyInputs, tmp_path: Path
 ) -> None:
-    material = dataclasses.replace(material, contents=np.arange(sum(SIZES)) // 4)
-    folds = layouts.folds_of(material, 5)
+    inputs = dataclasses.replace(inputs, contents=np.arange(sum(SIZES)) // 4)
+    folds = layouts.folds_of(inputs, 5)
     assert sorted(torch.cat(folds).tolist()) == list(range(60))  # never the test part
-    each = [set(material.contents[fold]) for fold in folds]
+    each = [set(inputs.contents[fold]) for fold in folds]
     assert sum(map(len, each)) == len(set.union(*each))
     fixed = {"pairs": [["quality"]], "class_specific": [False], "init": ["random"]}
     grid = layouts.grid(n_ctx=[2, 4], position=["middle"], loss=["mse"], **fixed)
     with StudyRows(tmp_path, layouts.COLUMNS, 7, {}) as rows:
-        layouts.study_layouts(material, grid, 3, rows)
+        layouts.study_layouts(inputs, grid, 3, rows)
         table = rows.table()
-        layouts.study_layouts(material, grid, 3, rows)  # nothing is left to do
+        layouts.study_layouts(inputs, grid, 3, rows)  # nothing is left to do
         pd.testing.assert_frame_equal(table, rows.table())
     assert len(table) == 6
     assert table["SRCC"].between(-1, 1).all()
     with pytest.raises(ValueError, match="15 samples or contents"):
-        layouts.folds_of(material, 16)
+        layouts.folds_of(inputs, 16)
     with pytest.raises(ValueError, match="2 folds; one trains"):
-        layouts.folds_of(material, 2)
+        layouts.folds_of(inputs, 2)

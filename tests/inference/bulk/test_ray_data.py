@@ -20,7 +20,7 @@ from clipiqa_plus.inference.bulk import score_files, score_with_ray
 from clipiqa_plus.inference.bulk.output import ScoreFile
 from clipiqa_plus.inference.bulk.pictures import Picture
 from clipiqa_plus.inference.bulk.ray_data import _list, _resume
-from clipiqa_plus.inference.bulk.storage import find_places
+from clipiqa_plus.inference.bulk.storage import find_locations
 from clipiqa_plus.inference.scorer import Scorer
 from tests.support.scoring_process import load_mortal, load_small
 
@@ -116,7 +116,7 @@ def test_a_stopped_run_goes_on_within_a_shard(mixed: Path, tmp_path: Path, score
     for suffix, lines in ((".csv", whole[:40]), (".failed.csv", failed[:3])):
         (tmp_path / f"s{suffix}").write_text("".join(lines))
     (tmp_path / "s.csv.json").write_text((tmp_path / "whole.csv.json").read_text())
-    places = list(find_places(sources))
+    places = list(find_locations(sources))
     with ScoreFile(tmp_path / "s.csv", scorer.names, scorer.settings) as file:
         parts, again = _resume(places, file)
     # 39 scores and 2 failures are 30 files and 11 pictures of the first shard; the 2 come again.

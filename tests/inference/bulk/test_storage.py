@@ -12,7 +12,7 @@ import pytest
 
 from clipiqa_plus.inference.bulk.inputs import find_files
 from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
-from clipiqa_plus.inference.bulk.storage import count_pictures, find_places, pictures_in
+from clipiqa_plus.inference.bulk.storage import count_pictures, find_locations, pictures_in
 
 
 @pytest.fixture
@@ -32,17 +32,17 @@ def remote(folder: Path, make_shard: Callable[..., Path]) -> str:
 
 def test_remote_places_are_those_of_a_folder(folder: Path, remote: str) -> None:
     here = [path.removeprefix(f"{folder}/") for path in find_files([str(folder)])]
-    there = [place.removeprefix("memory:///in/") for place in find_places([remote])]
+    there = [place.removeprefix("memory:///in/") for place in find_locations([remote])]
     assert sorted(there) == sorted(here)
     assert there == sorted(there)
-    globbed = list(find_places([f"{remote}/*.tar", f"{remote}/00.png", str(folder / "03.png")]))
+    globbed = list(find_locations([f"{remote}/*.tar", f"{remote}/00.png", str(folder / "03.png")]))
     assert globbed == ["memory:///in/s.tar", "memory:///in/00.png", str(folder / "03.png")]
     with pytest.raises(FileNotFoundError, match=r"none\.png: no such file"):
-        list(find_places([f"{remote}/none.png"]))
+        list(find_locations([f"{remote}/none.png"]))
 
 
 def test_remote_pictures_are_read(folder: Path, remote: str) -> None:
-    for place in find_places([remote]):
+    for place in find_locations([remote]):
         for picture in pictures_in(place):
             assert decode(picture, 1, NO_LIMIT).image is not None
     names = [picture.name for picture in pictures_in("memory:///in/s.tar")]
@@ -92,6 +92,6 @@ def test_damaged_tables_are_told(tmp_path: Path) -> None:
 
 
 def test_what_is_counted_is_what_is_listed(folder: Path, remote: str) -> None:
-    for path in find_places([str(folder)]):
+    for path in find_locations([str(folder)]):
         assert count_pictures(path) == len(list(pictures_in(path)))
     assert count_pictures("memory:///in/s.tar") is None  # it would have to be read

@@ -18,7 +18,7 @@ from clipiqa_plus.inference.scorer import Scorer
 _MOST_PIXELS = 8_000_000
 
 
-class BlockScorer:
+class BatchScorer:
     """Scores blocks of pictures, first in, first out.
 
     A block is cut further where its pixels are too many, and by nothing else: a picture is scored
@@ -97,12 +97,12 @@ class BlockScorer:
         ]
 
 
-def blocks_of(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
+def batched(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
     """Cut pictures into blocks of a size; the last may be smaller."""
     while block := list(islice(pictures, size)):
         yield block
 
 
-def blocks_ahead(workers: int, batch_size: int) -> int:
+def batches_ahead(workers: int, batch_size: int) -> int:
     """Return how many blocks beyond the scored one keep all threads busy."""
     return max(1, -(-workers // batch_size))

@@ -16,7 +16,7 @@ from filelock import FileLock
 import train
 from clipiqa_plus.commands.errors import interrupted
 from clipiqa_plus.prompts.files import read_prompts
-from clipiqa_plus.training.claim import ASIDE, RunClaim
+from clipiqa_plus.training.run_lock import ASIDE, RunLock
 from tests.prompts.test_checkpoints import Evil
 from tests.support.training_run import run
 
@@ -126,18 +126,18 @@ def test_two_processes_never_write_one_run(recipe: Path) -> None:
             with pytest.raises(FileExistsError, match="another process is writing this run"):
                 run(recipe, *options)
     assert results(folder) == before
-    with RunClaim(folder, resume=True, overwrite=False):  # the refused ones hold nothing
+    with RunLock(folder, resume=True, overwrite=False):  # the refused ones hold nothing
         pass
 
 
 def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file/run: the run's folder cannot be written to .*--run"):
-        RunClaim(tmp_path / "file/run", resume=False, overwrite=False)
+        RunLock(tmp_path / "file/run", resume=False, overwrite=False)
     if os.geteuid():  # root writes everywhere
         (tmp_path / "locked").mkdir(mode=0o500)
         with pytest.raises(PermissionError, match="cannot be written to"):
-            RunClaim(tmp_path / "locked", resume=False, overwrite=False)
+            RunLock(tmp_path / "locked", resume=False, overwrite=False)
 
 
 def test_best_prompts_stand_beside_the_last(recipe: Path) -> None:

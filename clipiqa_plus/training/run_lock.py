@@ -39,7 +39,7 @@ _RESULTS = (
 _BEGINNINGS = {"logs", "wandb", "checkpoints", "config.yaml", "split.json", LOCK}
 
 
-class RunClaim:
+class RunLock:
     """The right of this process to write to a run folder; released at the end of a with block.
 
     If the run replaces an old one, the old results stand aside until :meth:`keep`; without it,
@@ -121,7 +121,7 @@ class RunClaim:
             self._lock.release()
             self._lock = None
 
-    def __enter__(self) -> RunClaim:
+    def __enter__(self) -> RunLock:
         return self
 
     def __exit__(

@@ -61,7 +61,7 @@ def test_prune(
     used.write_bytes(used.read_bytes()[:-1])
     assert [item.path for item in prune(cache.dir)] == [used]
     cache.tables(clip, data, ["test"])
-    monkeypatch.setattr("clipiqa_plus.features.upkeep.FORMAT", 10**6)
+    monkeypatch.setattr("clipiqa_plus.features.maintenance.FORMAT", 10**6)
     assert info(cache.dir)[0].stale
     (item,) = prune(cache.dir)
     assert "format" in item.reason

@@ -1,12 +1,10 @@
-"""Input of a study: a recipe's data and the features of its plain pictures; its rows on disk."""
+"""Inputs of a study: the data of a recipe and the features of its plain pictures."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,6 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.features import FeatureCache
-from clipiqa_plus.inference.bulk.lines import LineFile, csv_line
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
@@ -25,14 +22,13 @@ from clipiqa_plus.prompts.words import Words, name_pairs
 from clipiqa_plus.scoring import pair_probability
 from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
 from clipiqa_plus.training.recipes import data_of, read_recipe
-from clipiqa_plus.training.run_folder import write_json
 
 MAX_ITERATIONS, PATIENCE = 200, 20
 """Of each fit of a study: with fewer the seed decides more than the ratings do."""
 
 
 @dataclass(frozen=True)
-class Material:
+class StudyInputs:
     """Backbone, prompts and rated pictures of a recipe.
 
     Attributes:
@@ -130,14 +126,14 @@ class Material:
         }
 
 
-def load_material(
+def load_inputs(
     recipe: str,
     backbone: str | BackboneSpec | None = None,
     dir: str | None = None,
     device: str | None = None,
     fewest: int = 3,
     pairs: Words | None = None,
-) -> Material:
+) -> StudyInputs:
     """Read a recipe, check that its data are usable, and encode what is not cached.
 
     Args:
@@ -175,7 +171,7 @@ def load_material(
     by_part = torch.arange(len(rows)).split(sizes)
     table = data.annotations
     names = table["content"] if "content" in table else table["image"]
-    return Material(
+    return StudyInputs(
         clip,
         PromptConfig(**prompts),
         data,
@@ -193,7 +189,7 @@ def hold_out(rows: Tensor, contents: np.ndarray, share: float = 0.2) -> tuple[Te
 
     Args:
         rows: Rows in random order, int64 [N].
-        contents: Content of every row of the material.
+        contents: Content of every row of the inputs.
         share: Share of the rows to hold out; at least one content is held out and one stays.
 
     Returns:
@@ -205,64 +201,6 @@ def hold_out(rows: Tensor, contents: np.ndarray, share: float = 0.2) -> tuple[Te
     last = int(np.searchsorted(sizes, (1 - share) * len(rows), side="right"))
     stays = torch.from_numpy(np.isin(of_row, order[: min(max(last, 1), max(len(order) - 1, 1))]))
     return rows[stays], rows[~stays]
-
-
-class StudyRows:
-    """Rows of a study on disk, added one by one, so that a stopped study can be resumed.
-
-    Args:
-        folder: Folder of the study.
-        columns: Columns of a row; the first ``keys`` of them identify it.
-        keys: Number of columns that identify a row.
-        settings: What the rows depend on, JSON values.
-        overwrite: Start again from scratch.
-
-    Raises:
-        ValueError: If the folder holds a study with other settings.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        columns: list[str],
-        keys: int,
-        settings: Mapping[str, Any],
-        overwrite: bool = False,
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path, facts = folder / "rows.csv", folder / "study.json"
-        self.columns, self.keys = columns, keys
-        mine = json.loads(json.dumps(settings))
-        if overwrite:
-            self.path.unlink(missing_ok=True)
-        elif self.path.is_file() and (not facts.is_file() or json.loads(facts.read_text()) != mine):
-            raise ValueError(
-                f"{folder}: holds a study with other settings, see {facts}; give another --out, or "
-                "--overwrite"
-            )
-        write_json(facts, mine)
-        self._file = LineFile(self.path, csv_line(columns))
-        rows = self.table() if self.path.is_file() else pd.DataFrame(columns=columns)
-        self.done = set(map(tuple, rows.iloc[:, :keys].astype(str).to_numpy().tolist()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.__exit__()
-
-    def has(self, *key: object) -> bool:
-        """Return True if the row of a key exists."""
-        return tuple(map(str, key)) in self.done
-
-    def add(self, *row: object) -> None:
-        """Add a row."""
-        self._file.append(csv_line(row))
-        self.done.add(tuple(map(str, row[: self.keys])))
-
-    def table(self) -> pd.DataFrame:
-        """Return all rows."""
-        return pd.read_csv(self.path)
 
 
 def check_ratings(data: IQADataModule, fewest: int = 3) -> None:
