@@ -34,7 +34,7 @@ def train(
     from clipiqa_plus.training.cli import TrainCLI
 
     cli = TrainCLI(default_recipe, list(options))
-    with cli.run_lock, cli.naming_lost_processes():
+    with cli.run_lock, cli.handle_lost_processes():
         if not cli.model.is_zero_shot:
             cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path)
         cli.trainer.test(cli.model, cli.datamodule)
@@ -49,10 +49,10 @@ def recipes() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clipiqa_plus.training.recipes import recipes
+    from clipiqa_plus.training.recipes import recipe_paths
 
     table = Table("recipe", "what it is")
-    for name, path in recipes().items():
+    for name, path in recipe_paths().items():
         comment = []
         for line in path.read_text().splitlines():
             if not line.startswith("#"):

@@ -1,8 +1,8 @@
-"""Which classes a recipe may name: those of the roles that its options declare.
+"""The classes that a recipe may name.
 
-Recipes and the config.yaml of a run are passed from person to person. Whatever a ``class_path``
-names is built when the recipe is run, so a recipe may name optimizers, loggers, callbacks, views
-and data modules, and neither other classes nor functions.
+People share recipes and the config.yaml of their runs, and running one instantiates every class
+that a ``class_path`` names. A recipe may therefore name optimizers, loggers, callbacks, views and
+data modules, but no other classes and no functions.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _PLAIN = (str, int, float, bool, type(None), PathLike, enum.Enum, timedelta)
 
 
 def check_class_paths(config: Any, remedy: str = "") -> None:
-    """Refuse a config that names anything but classes of the roles above.
+    """Refuse a config that names a class or function that is not allowed.
 
     Args:
-        config: A parsed config, nothing in it built yet.
-        remedy: What else the user can do, for the error.
+        config: A parsed config, before anything in it is instantiated.
+        remedy: Remedy to append to the error message.
 
     Raises:
-        ValueError: Naming the option, and what it names.
+        ValueError: If an option names such a class or function; the message names both.
     """
     for option, value in _values("", config):
         if isinstance(value, _ClassPath):
@@ -52,11 +52,11 @@ def check_class_paths(config: Any, remedy: str = "") -> None:
 
 
 class _ClassPath(str):
-    """The import path of a class, as against other text."""
+    """The import path of a class, to tell it from other strings."""
 
 
 def _values(option: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every class path and every innermost value of a config, with the option it belongs to."""
+    """Yield every class path and every leaf value of a config, each with its option."""
     if hasattr(value, "as_dict"):  # jsonargparse's Namespace
         value = vars(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The command line of training: LightningCLI with a run folder."""
+"""The training command line: LightningCLI with a run folder."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ from clipiqa_plus.training.run_lock import RunLock
 from clipiqa_plus.training.class_paths import ROLES, check_class_paths
 from clipiqa_plus.training.console import closing_lines, quiet_lightning
 from clipiqa_plus.training.learning_check import LearningCheck
-from clipiqa_plus.training.recipes import find_recipe, read_recipe, recipes
+from clipiqa_plus.training.recipes import find_recipe, read_recipe, recipe_paths
 from clipiqa_plus.training.run_folder import RunRecord
 from clipiqa_plus.training.second_order import SecondOrder
 from clipiqa_plus.training.tracking import run_loggers
 
-# The fields of PromptConfig have their help in docstrings of their own.
+# The fields of PromptConfig are documented by attribute docstrings.
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 TRAINER_DEFAULTS = {
-    "log_every_n_steps": 1,  # what is logged is an epoch's; Lightning warns of short epochs
+    "log_every_n_steps": 1,  # we log once per epoch; Lightning warns about short epochs
     "num_sanity_val_steps": 0,  # two batches have no meaningful SRCC
-    "enable_model_summary": False,  # the module prints what is trained and what is frozen
+    "enable_model_summary": False,  # the module prints its own
 }
 
-# How gloo and NCCL report that a process at the other end is gone.
+# How gloo and NCCL report the loss of another process.
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 
 COMMANDS = ("overwrite", "ckpt_path", "allow_any_class")
-"""Options that hold for one start: only the command line may give them, no recipe."""
+"""Options that apply to a single start of a run: valid on the command line, not in a recipe."""
 
 
 class TrainParser(LightningArgumentParser):
-    """The parser of training: a wrong option or value is answered by the nearest right one."""
+    """Parser that suggests the closest valid option or value after a typing error."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Exit with the message, and what may have been meant, in place of 60 lines of usage."""
+        """Exit with the message and suggestions instead of 60 lines of usage."""
         options = [name for action in self._actions for name in action.option_strings]
         options += [f"--data.{name}" for name in signature(IQADataModule).parameters]
         words = re.findall(r"--([\w.]+)", message.partition("unrecognized arguments:")[2])
         words += re.findall(r"(?:Option|Key) '([\w.]+)' is not", message)
         choices = re.findall(r"'(\w+)'", message)
-        # A word without a dot is an option of the data set, whose parser is this one's child.
+        # A word without a dot is an option of the data set, reported by its own parser.
         words = [word if "." in word else f"data.{word}" for word in words]
         near = [get_close_matches(f"--{word}", options, 1, 0.7) for word in words]
         values = re.findall(r"Got value: (\w+)", message)
@@ -69,23 +69,24 @@ class TrainParser(LightningArgumentParser):
 
 
 class TrainCLI(LightningCLI):
-    """A recipe on the command line, each run of it in a folder of its own.
+    """Runs a recipe in a run folder.
 
     Args:
-        default_recipe: Recipe that is run when none is named; None makes naming one a duty.
-        args: Command-line arguments; None takes the process's own.
+        default_recipe: Recipe to use when none is named; if None, naming one is required.
+        args: Command-line arguments; None uses ``sys.argv``.
 
     Attributes:
-        claim: The run folder, this process's own until the end of a with block.
+        run_lock: Lock of the run folder, to be released by a ``with`` block.
     """
 
-    claim: RunLock
+    run_lock: RunLock
 
     def __init__(self, default_recipe: Path | None, args: list[str] | None = None) -> None:
         quiet_lightning()
         given, named = _find_recipes(_as_flags(sys.argv[1:] if args is None else args))
         if not named and default_recipe is None:
-            raise ValueError(f"name a recipe: --config FILE.yaml, or one of {', '.join(recipes())}")
+            names = ", ".join(recipe_paths())
+            raise ValueError(f"name a recipe with --config: a YAML file, or one of {names}")
         self.default_recipe = default_recipe
         super().__init__(
             CLIPIQAPlus,
@@ -102,7 +103,7 @@ class TrainCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what belongs to the run and not to the model, the data or the trainer."""
+        """Add the options of the run, as opposed to model, data and trainer."""
         parser.add_argument(
             "--run", type=str | None, help="Folder of the run (default: runs/<recipe>)."
         )
@@ -110,28 +111,28 @@ class TrainCLI(LightningCLI):
             "--overwrite",
             type=bool,
             default=False,
-            help="Replace the run that the folder holds, once the new one has a checkpoint.",
+            help="Replace the run in the folder once the new one has a checkpoint.",
         )
         parser.add_argument(
             "--allow_any_class",
             type=bool,
             default=False,
-            help=f"Let recipes name other classes than {ROLES}, and functions: they can run "
-            "any code, so only for recipes that you have read.",
+            help=f"Allow recipes to name functions, and classes other than {ROLES}. These can run "
+            "any code: use it only for recipes that you have read.",
         )
         parser.add_argument(
-            "--ckpt_path", type=str | None, help="Resume from 'last' or from a checkpoint's path."
+            "--ckpt_path", type=str | None, help="Resume from 'last' or from a checkpoint file."
         )
         parser.add_argument(
             "--wandb", type=str | None, help="Also log to this Weights & Biases project."
         )
         parser.add_argument(
-            "--licence", type=str | None, help="Licence of the learned prompts, as CC-BY-4.0."
+            "--licence", type=str | None, help="Licence of the learned prompts, such as CC-BY-4.0."
         )
         parser.add_argument(
-            "--help_all", action="help", help="Show every option, Lightning's too, and exit."
+            "--help_all", action="help", help="Show all options, including Lightning's, and exit."
         )
-        # One seed for what training draws; the split of the data has its own.
+        # One seed for everything random in training; the data split has its own.
         parser.link_arguments("seed_everything", "model.prompts.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.init_args.order_seed", compute_fn=int)
         parser.add_lightning_class_args(FeatureCache, "features")
@@ -139,28 +140,28 @@ class TrainCLI(LightningCLI):
         parser.set_defaults({"checkpoint.filename": "{epoch}"})
 
     def before_instantiate_classes(self) -> None:
-        """Refuse recipes that hold commands, or name what could run any code.
+        """Refuse recipes with command-line-only options, or with classes that are not allowed.
 
         Raises:
-            ValueError: Naming it.
+            ValueError: If a recipe has any.
         """
         for recipe in map(str, self.config.config or []):
             given = read_recipe(recipe) if Path(recipe).is_file() else {}
             for name in COMMANDS:
                 if given.get(name):
                     raise ValueError(
-                        f"{recipe}: {name} is a command and no part of a recipe; delete it there, "
-                        f"and give --{name} on the command line if you mean it"
+                        f"{recipe}: {name} is not allowed in a recipe; delete it there and, if "
+                        f"you need it, give --{name} on the command line"
                     )
         if not self.config.allow_any_class:
             options = {k: v for k, v in vars(self.config).items() if k != "config"}
             check_class_paths(options, "; --allow_any_class true allows it")
 
     @contextmanager
-    def naming_lost_processes(self) -> Iterator[None]:
-        """Turn what the survivors of a lost process raise into one line on how to go on.
+    def handle_lost_processes(self) -> Iterator[None]:
+        """Replace the errors that follow the loss of another process by a single message.
 
-        A training ended by SIGTERM exits with 143, as shells count it; Lightning's own code is 0.
+        After SIGTERM the process exits with 143, as is usual, where Lightning's exit code is 0.
 
         Raises:
             ConnectionError: If another process of this training has ended.
@@ -172,26 +173,26 @@ class TrainCLI(LightningCLI):
         except RuntimeError as error:
             if self.trainer.world_size < 2 or not _LOST.search(str(error)):
                 raise
-            folder = self.claim.folder
+            folder = self.run_lock.folder
             has_last = (folder / LAST_CHECKPOINT).is_file()
-            remedy = f"go on with --run {folder} --ckpt_path last" if has_last else "start again"
+            remedy = f"resume with --run {folder} --ckpt_path last" if has_last else "start again"
             raise ConnectionError(f"another process of this run has ended; {remedy}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Claim the run folder and let loggers, checkpoints and the record write there."""
+        """Lock the run folder and build a trainer that writes to it."""
         config = self.config_init
         recipe = Path(str(config.config[-1] if config.config else self.default_recipe)).stem
         folder = Path(config.run or f"runs/{recipe}")
         self.config.run = str(folder)
-        self.claim = RunLock(folder, config.ckpt_path is not None, config.overwrite)
+        self.run_lock = RunLock(folder, config.ckpt_path is not None, config.overwrite)
         try:
             return self._trainer(folder, recipe, **kwargs)
         except BaseException:
-            with self.claim:
+            with self.run_lock:
                 raise
 
     def print_closing_lines(self) -> None:
-        """Print the result, the files and the next command, below every progress bar."""
+        """Print the result, the files and the next command, after the last progress bar."""
         if self.trainer.is_global_zero:
             evaluate = "python evaluate.py" if self.default_recipe else "clipiqa evaluate"
             print(closing_lines(Path(self.config.run), self.trainer, self.datamodule, evaluate))
@@ -209,10 +210,10 @@ class TrainCLI(LightningCLI):
         own = given.callbacks
         callbacks = [
             *(own if isinstance(own, list) else [own] if own else []),
-            SecondOrder(),  # before the record, which writes the state that is kept
+            SecondOrder(),  # before the record, which writes the state that it keeps
             record,
             LearningCheck(),
-            LastCheckpoint(config.checkpoint.dirpath, self.claim),
+            LastCheckpoint(config.checkpoint.dirpath, self.run_lock),
         ]
         if given.enable_progress_bar is not False:
             callbacks.append(RichProgressBar())
@@ -229,7 +230,7 @@ class TrainCLI(LightningCLI):
         )
 
     def _configuration(self) -> str:
-        """The resolved config as YAML, without the commands of this start."""
+        """Return the resolved config as YAML, without the :data:`COMMANDS`."""
         config = self.config.clone()
         for name in COMMANDS:
             config.pop(name)
@@ -237,8 +238,8 @@ class TrainCLI(LightningCLI):
 
 
 def _as_flags(args: Sequence[str]) -> list[str]:
-    """Let ``--overwrite`` alone mean ``--overwrite=true``, as in every other command."""
-    following = [*args, "--"][1:]  # "--": nothing follows the last
+    """Expand ``--overwrite`` without a value to ``--overwrite=true``."""
+    following = [*args, "--"][1:]
     return [
         "--overwrite=true" if arg == "--overwrite" and after.startswith("-") else arg
         for arg, after in zip(args, following, strict=True)
@@ -246,7 +247,7 @@ def _as_flags(args: Sequence[str]) -> list[str]:
 
 
 def _find_recipes(args: Sequence[str]) -> tuple[list[str], bool]:
-    """Put paths in the place of recipes' names behind ``--config``; tell if there were any."""
+    """Replace names of recipes after ``--config`` by paths; also return if there were any."""
     found, named = list(args), False
     for position, arg in enumerate(args):
         option, equals, value = arg.partition("=")

@@ -1,4 +1,4 @@
-"""What a training prints: our own lines, without Lightning's notes and advertisements."""
+"""Terminal output of training: our own lines, without Lightning's notices and advertisements."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, PROMPT_FILE
 _LIGHTNING = str(Path(lightning.__file__).parent)
 _LOGGERS = ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
 _WARNINGS = (
-    "LightningCLI's args parameter is intended",  # recipes by name are paths by then
-    ".*isinstance.treespec, LeafSpec.*",  # its call of a torch function that torch deprecates
+    "LightningCLI's args parameter is intended",  # names of recipes are replaced by paths
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning calls a function that torch deprecates
     "Found .* module.s. in eval mode",  # CLIP is frozen
     ".*does not have many workers",  # cached features need none
-    "Checkpoint directory .* exists and is not empty",  # of a run that is resumed
+    "Checkpoint directory .* exists and is not empty",  # normal when a run is resumed
     "Total length of .* across ranks is zero",  # a split without a validation part
     "You're resuming from a checkpoint that ended before the epoch ended",
 )
 
 
 def quiet_lightning() -> None:
-    """Drop Lightning's notes, and those warnings that a user can do nothing about."""
+    """Silence Lightning's notices, and its warnings that users can do nothing about."""
     for name in _LOGGERS:
         logging.getLogger(f"lightning.{name}").addFilter(_is_ours)
     for message in _WARNINGS:
@@ -34,19 +34,19 @@ def quiet_lightning() -> None:
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    # One note of Lightning's is about this run: that a GPU is used.
+    # One of Lightning's notices matters to users: that a GPU is used.
     used = record.getMessage().startswith("GPU available: True")
     return used or record.levelno > logging.INFO or not record.pathname.startswith(_LIGHTNING)
 
 
 def closing_lines(folder: Path, trainer: Trainer, data: IQADataModule, evaluate: str) -> str:
-    """Return what a finished run ends with: result, files, next command.
+    """Return the closing lines of a run: result, files, next command.
 
     Args:
         folder: Folder of the run.
         trainer: The trainer, after the test.
-        data: The data that was tested on.
-        evaluate: The program that compares prompts, as it is called here.
+        data: The data module that was tested.
+        evaluate: Command that runs an evaluation.
     """
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
     result = ", ".join(f"{name.removeprefix('test/')} {v:.4f}" for name, v in metrics.items())

@@ -1,4 +1,4 @@
-"""What a training run logged, found beside its prompt file."""
+"""Training curves, read from the logs beside a prompt file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _PARTS = ("train/", "val/")
 
 
 def training_curves(sources: Mapping[str, str]) -> pd.DataFrame:
-    """Read the training loss and the validation metrics of the runs that learned prompts.
+    """Read the training loss and validation metrics of training runs.
 
     Args:
-        sources: Prompt files or folders of runs, by name; a run folder has
-            ``logs/version_*/metrics.csv``, one for each time the run was started or resumed.
+        sources: Prompt files or run folders by name. A run folder holds one
+            ``logs/version_*/metrics.csv`` for each start of the run.
 
     Returns:
-        ``prompts``, ``metric`` (such as ``train/loss``), ``step`` and ``value``, in the order of
-        steps; where a resumed run did a step again, its last value. No row of a file without logs.
+        A table with columns ``prompts``, ``metric`` (such as ``train/loss``), ``step`` and
+        ``value``, sorted by step. If a resumed run repeated a step, the last value is kept.
+        Sources without logs have no rows.
     """
     frames = []
     for prompts, source in sources.items():
@@ -43,11 +44,11 @@ def training_curves(sources: Mapping[str, str]) -> pd.DataFrame:
 
 
 def sparkline(values: Iterable[float], width: int = 40) -> str:
-    """Return values as a row of bars, the least ▁ and the most █.
+    """Draw values as a line of block characters, from ▁ (smallest) to █ (largest).
 
     Args:
-        values: Finite numbers in order.
-        width: Most characters; of more values neighbours are averaged.
+        values: Finite numbers.
+        width: Maximum number of characters; longer series are averaged in groups.
     """
     numbers = np.asarray(list(values), np.float64)
     if not len(numbers):

@@ -1,7 +1,7 @@
-"""Many contexts fitted to cached features at once: seeds, folds, bags, draws of ratings.
+"""Fit many contexts to cached features at once: seeds, folds, bootstrap bags, random subsets.
 
-Every fit minimises its loss over its whole part by L-BFGS. The contexts of all fits go through the
-text tower together, since the pass of a single one leaves most of a processor idle.
+Each fit minimises its loss over all of its training rows by L-BFGS. The text tower encodes the
+contexts of all fits in one batch, since a single context leaves most of the processor idle.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from clipiqa_plus.training.lbfgs import LBFGS
 
 @dataclass(frozen=True)
 class Fit:
-    """What one fit starts from and sees.
+    """Starting point and data of a fit.
 
     Attributes:
         start: Context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific.
-        train: int64 [n], rows of the features; a row may repeat, as in a bootstrap bag.
-        val: int64 [m], rows whose SRCC chooses the state that is kept; empty keeps the last.
+        train: Training rows of the features, int64 [n]; repeated rows are allowed (bootstrap).
+        val: Validation rows, int64 [m]; the context of highest SRCC is kept, or the last if empty.
     """
 
     start: Tensor
@@ -39,16 +39,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one fit has come to.
+    """Result of a fit.
 
     Attributes:
-        ctx: The context tokens that are kept, of the start's shape.
+        ctx: The context tokens that were kept, shaped like the start.
         text: Their text features, float32 [P, 2, D].
-        loss: Training loss of the state that is kept.
-        srcc: Its SRCC on the validation rows, the mean over targets; NaN without any.
-        iterations: Iterations in all.
-        passes: Evaluations of loss and gradient in all.
-        ended: Why the fit was over.
+        loss: Their training loss.
+        srcc: Their SRCC on the validation rows, averaged over targets; NaN without such rows.
+        iterations: Total number of iterations.
+        passes: Total number of evaluations of loss and gradient.
+        ended: Why the fit stopped.
     """
 
     ctx: Tensor
@@ -63,7 +63,7 @@ class Fitted:
         """Return these context tokens as learned prompts.
 
         Args:
-            like: Prompts of the same pairs and layout; they stay as they are.
+            like: Prompts of the same pairs and layout; they are not modified.
         """
         prompts = copy.deepcopy(like)
         with torch.no_grad():
@@ -85,52 +85,52 @@ def fit_contexts(
     patience: int = 10,
     at_once: int = 16,
 ) -> Iterator[tuple[int, Fitted]]:
-    """Fit contexts, several at a time; a finished fit makes room for the next.
+    """Fit contexts, up to ``at_once`` at a time.
 
     Args:
-        prompts: Pairs and layout; their own context tokens are not used.
+        prompts: Pairs and layout; their context tokens are not used.
         clip: The frozen CLIP.
         features: Unit image features of all rows, float32 [R, D], on the backbone's device.
         mos: Normalised MOS of all rows, float32 [R, T].
-        fits: What to fit.
+        fits: The fits.
         loss: Name of the loss, see :data:`clipiqa_plus.losses.LOSSES`.
         mean: Average the P pairs into one score; otherwise each has its own target, T = P.
-        max_iterations: Most iterations of a fit.
-        patience: Iterations without a better validation SRCC after which a fit ends.
-        at_once: Most fits in one text pass.
+        max_iterations: Maximum number of iterations per fit.
+        patience: A fit stops after this many iterations without a better validation SRCC.
+        at_once: Maximum number of fits encoded in one batch.
 
     Yields:
-        The number of a fit and its result, as they finish.
+        Index and result of each fit, in the order in which they finish.
 
     Raises:
-        FloatingPointError: If a fit has no finite loss at its start.
+        FloatingPointError: If the loss of a fit is not finite at its start.
     """
     waiting = list(enumerate(fits))[::-1]
-    running: list[_Lane] = []
+    running: list[_RunningFit] = []
     while waiting or running:
         while waiting and len(running) < at_once:
             number, fit = waiting.pop()
-            running.append(_Lane(number, fit, max_iterations, patience))
-        ctx = torch.stack([lane.point() for lane in running]).requires_grad_()
+            running.append(_RunningFit(number, fit, max_iterations, patience))
+        ctx = torch.stack([one.point() for one in running]).requires_grad_()
         with torch.enable_grad():
             text = prompts.encode_contexts(clip, ctx)  # [K, P, 2, D]
             scores = pair_probability(features, text.flatten(0, 1), clip.logit_scale)
             scores = scores.unflatten(1, text.shape[:2])  # [R, K, P]
             scores = scores.mean(dim=2, keepdim=True) if mean else scores
             losses = [
-                LOSSES[loss](scores[lane.fit.train, k], mos[lane.fit.train])
-                for k, lane in enumerate(running)
+                LOSSES[loss](scores[one.fit.train, k], mos[one.fit.train])
+                for k, one in enumerate(running)
             ]
             (gradients,) = torch.autograd.grad(torch.stack(losses).sum(), ctx)
         with torch.no_grad():
-            for k, lane in enumerate(running):
-                lane.take(float(losses[k]), gradients[k], text[k], scores[:, k], mos)
-        yield from ((lane.number, lane.result()) for lane in running if lane.ended)
-        running = [lane for lane in running if not lane.ended]
+            for k, one in enumerate(running):
+                one.update(float(losses[k]), gradients[k], text[k], scores[:, k], mos)
+        yield from ((one.number, one.result()) for one in running if one.ended)
+        running = [one for one in running if not one.ended]
 
 
-class _Lane:
-    """One fit on its way: the minimisation and the best state so far."""
+class _RunningFit:
+    """A fit in progress: its minimisation and its best state so far."""
 
     def __init__(self, number: int, fit: Fit, max_iterations: int, patience: int) -> None:
         self.number = number
@@ -146,18 +146,18 @@ class _Lane:
     def point(self) -> Tensor:
         return self._search.ask().view_as(self.fit.start)
 
-    def take(
+    def update(
         self, loss: float, gradient: Tensor, text: Tensor, scores: Tensor, mos: Tensor
     ) -> None:
-        """Take what one text pass gave; scores [R, T]."""
+        """Use the results of one evaluation; scores [R, T]."""
         self._passes += 1
         point = self.point()
         if self._search.tell(loss, gradient.flatten()):
-            found = self._validate(scores, mos)
-            # A constant score has no SRCC: it is worse than any.
-            if self._best is None or not found <= self._best[0]:
+            val_srcc = self._validate(scores, mos)
+            # The SRCC of constant scores is NaN: any other is better.
+            if self._best is None or not val_srcc <= self._best[0]:
                 self._best_at = self._search.iterations
-                self._best = (found, loss, point.clone(), text.clone())
+                self._best = (val_srcc, loss, point.clone(), text.clone())
         self.ended = self._search.ended
         if not self.ended and self._search.iterations >= self._most:
             self.ended = f"{self._most} iterations"
@@ -167,11 +167,11 @@ class _Lane:
     def _validate(self, scores: Tensor, mos: Tensor) -> float:
         rows = self.fit.val
         if not len(rows):
-            return math.nan  # every iterate takes the place of the last
+            return math.nan  # so that every iterate replaces the previous one
         columns = zip(scores[rows].T, mos[rows].T, strict=True)
         return float(torch.stack([srcc(ours, theirs) for ours, theirs in columns]).mean())
 
     def result(self) -> Fitted:
         assert self._best is not None
-        found, loss, ctx, text = self._best
-        return Fitted(ctx, text, loss, found, self._search.iterations, self._passes, self.ended)
+        val_srcc, loss, ctx, text = self._best
+        return Fitted(ctx, text, loss, val_srcc, self._search.iterations, self._passes, self.ended)

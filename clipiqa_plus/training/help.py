@@ -1,4 +1,4 @@
-"""The help of train.py, read from the sources: to load torch takes longer than to read it."""
+"""The help of training, parsed from the source files: faster than importing torch."""
 
 from __future__ import annotations
 
@@ -17,38 +17,39 @@ _CLASSES = {
 }
 _TITLES = {
     "model": "Model, loss and optimizer",
-    "model.prompts": "What CLIP is asked",
-    "data": "Data (each data set has its own besides: --data.help CLASS)",
+    "model.prompts": "Prompts",
+    "data": "Data (options of a data set: --data.help CLASS)",
     "features": "Cache of image features",
 }
-# A group of its own, and what --seed_everything sets.
+# A group of its own, and the seeds that --seed_everything sets.
 _NOT_GIVEN = ("model.prompts", "model.prompts.seed", "data.order_seed")
 _RUN = {
-    "--config FILE": "The recipe; more than one are laid over each other, and options over all.",
+    "--config RECIPE": "Recipe, by name or path. A later one overrides an earlier one, and options "
+    "override both.",
     "--run FOLDER": "Folder of the run (default: runs/<recipe>).",
-    "--ckpt_path last": "Go on with the run in the folder; or the path of a checkpoint.",
-    "--overwrite": "Replace the run that the folder holds.",
-    "--seed_everything N": "Seed of the context tokens and of the order of training.",
+    "--ckpt_path last": "Resume the run in the folder, or from the path of a checkpoint.",
+    "--overwrite": "Replace the run in the folder.",
+    "--seed_everything N": "Seed of the context tokens and of the order of the training samples.",
     "--wandb PROJECT": "Also log to this Weights & Biases project.",
-    "--licence NAME": "Licence of the learned prompts, as CC-BY-4.0.",
-    "--print_config": "Print the resolved recipe, and train nothing.",
-    "--help_all": "Every option, those of Lightning's Trainer and ModelCheckpoint too.",
+    "--licence NAME": "Licence of the learned prompts, such as CC-BY-4.0.",
+    "--print_config": "Print the resolved recipe and exit.",
+    "--help_all": "Show all options, including those of Lightning's Trainer and ModelCheckpoint.",
 }
 _TRAINER = {
-    "--trainer.max_steps N": "Optimizer steps to train for.",
-    "--trainer.max_epochs N": "Passes over the training part to train for; -1: no limit.",
+    "--trainer.max_steps N": "Number of optimizer steps.",
+    "--trainer.max_epochs N": "Number of epochs; -1 for no limit.",
     "--trainer.accelerator NAME": "cpu, gpu, mps or auto.",
-    "--trainer.devices N": "Number of devices; each takes batches of its own.",
+    "--trainer.devices N": "Number of devices; each processes its own batches.",
     "--trainer.num_nodes N": "Number of machines.",
-    "--trainer.accumulate_grad_batches N": "Batches for each optimizer step.",
-    "--trainer.logger CLASS": "Logger (default: CSV files in the run folder); false: none.",
-    "--checkpoint.monitor NAME": "Metric whose best epoch is kept, as val/SRCC.",
-    "--checkpoint.mode max": "Whether a high (max) or a low (min) value is best.",
+    "--trainer.accumulate_grad_batches N": "Batches per optimizer step.",
+    "--trainer.logger CLASS": "Logger (default: CSV files in the run folder); false for none.",
+    "--checkpoint.monitor NAME": "Metric that selects the best epoch, such as val/SRCC.",
+    "--checkpoint.mode MODE": "max if higher is better, min if lower is better.",
 }
 
 
 def overview() -> str:
-    """Return the help: the options in groups, each with its meaning and its default."""
+    """Return the help: the options in groups, each with its default and description."""
     blocks = [("The run", _RUN), ("Length, devices, loggers, checkpoints", _TRAINER)]
     for group, (file, name) in _CLASSES.items():
         tree = ast.parse((_PACKAGE / file).read_text())
@@ -69,7 +70,7 @@ def overview() -> str:
 
 
 def _arguments(found: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning of each argument of a class, by signature and docstring."""
+    """Yield name, default and description of the arguments of a class's ``__init__``."""
     (init,) = (n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
     arguments = init.args.args[1:]
     defaults = [""] * (len(arguments) - len(init.args.defaults))
@@ -83,7 +84,7 @@ def _arguments(found: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
 
 
 def _fields(found: ast.ClassDef) -> list[tuple[str, str, str]]:
-    """The same of a dataclass, whose fields have a docstring each."""
+    """Return name, default and description of the fields of a dataclass."""
     return [
         (field.target.id, _default(field.value), _plain(text.value.value))
         for field, text in zip(found.body, found.body[1:], strict=False)
@@ -102,5 +103,5 @@ def _default(value: ast.expr | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without the marks of reStructuredText."""
+    """Strip the markup of reStructuredText."""
     return re.sub(r"(:\w+:)?`+~?([^`]*)`+", r"\2", " ".join(text.split()))

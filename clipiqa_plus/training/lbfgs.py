@@ -1,12 +1,12 @@
-"""L-BFGS that asks and tells: many minimisations advance together, each by its own line search.
+"""L-BFGS with an ask-and-tell interface, so that many minimisations advance together.
 
-``torch.optim.LBFGS`` calls the function itself, so that two minimisations run one after the other.
-Here :meth:`LBFGS.ask` names the next point and :meth:`LBFGS.tell` takes its value, so that the
-caller may evaluate the points of many minimisations in one pass.
+``torch.optim.LBFGS`` calls the objective itself, so minimisations can only run one after another.
+Here :meth:`LBFGS.ask` returns the next point and :meth:`LBFGS.tell` receives its loss and gradient,
+so that the caller can evaluate the points of many minimisations in one batch.
 
-The direction is that of Nocedal and Wright, Numerical Optimization (2nd edition), algorithm 7.4;
-the line search that of Lewis and Overton, Nonsmooth optimization via quasi-Newton methods (2013),
-algorithm 2.6, whose weak Wolfe conditions keep the approximated Hessian positive.
+Direction: Nocedal and Wright, Numerical Optimization (2nd edition), algorithm 7.4. Line search:
+Lewis and Overton, Nonsmooth optimization via quasi-Newton methods (2013), algorithm 2.6, whose weak
+Wolfe conditions keep the Hessian approximation positive definite.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor
 SUFFICIENT_DECREASE = 1e-4
 """c1 of the Wolfe conditions."""
 CURVATURE = 0.9
-"""c2 of the Wolfe conditions, the usual one for quasi-Newton directions."""
+"""c2 of the Wolfe conditions, the usual value for quasi-Newton directions."""
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A point on the line of a search, and what was found there."""
+    """A point of a line search, with its loss, gradient and slope."""
 
     step: float
     x: Tensor
@@ -41,20 +41,20 @@ _Search = Generator[Tensor, tuple[float, Tensor], _Trial | None]
 
 
 class LBFGS:
-    """One minimisation.
+    """A minimisation.
 
     Args:
-        start: Where it starts, float [n].
-        history: Number of past steps that approximate the Hessian.
-        tolerance_gradient: The minimisation ends where no component of the gradient is larger.
-        tolerance_change: It ends where an iteration changes the loss by less.
-        max_trials: Most points that one line search may try.
+        start: Starting point, float [n].
+        history: Number of past steps in the Hessian approximation.
+        tolerance_gradient: Stop when no component of the gradient is larger than this.
+        tolerance_change: Stop when an iteration changes the loss by less than this.
+        max_trials: Maximum number of points per line search.
 
     Attributes:
-        x: The last iterate, [n].
-        loss: The loss there; infinite before the first :meth:`tell`.
-        iterations: Number of iterates after the start.
-        ended: Why the minimisation is over; empty while it goes on.
+        x: Current iterate, [n].
+        loss: Loss of the current iterate; infinite before the first :meth:`tell`.
+        iterations: Number of iterations.
+        ended: Why the minimisation stopped; empty while it is running.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class LBFGS:
         self._asked = next(self._run)
 
     def ask(self) -> Tensor:
-        """Return the point whose loss and gradient are wanted next, [n]."""
+        """Return the point to evaluate next, [n]."""
         return self._asked
 
     def tell(self, loss: float, gradient: Tensor) -> bool:
-        """Take the loss and the gradient at the point that was asked for.
+        """Receive the loss and gradient of the point returned by :meth:`ask`.
 
         Args:
-            loss: The loss; one that is not finite makes the line search take a shorter step.
+            loss: The loss; if it is not finite, the line search takes a shorter step.
             gradient: Its gradient, [n].
 
         Returns:
-            Whether that point has become the iterate ``x``.
+            True if the point is the new iterate ``x``.
 
         Raises:
             FloatingPointError: If the loss at the start is not finite.
@@ -109,11 +109,11 @@ class LBFGS:
                 return
             direction = self._direction(gradient)
             slope = float(gradient @ direction)
-            if slope >= 0:  # rounding has spoilt the approximation: start it anew
+            if slope >= 0:  # rounding errors have spoilt the approximation: reset it
                 self._history.clear()
                 direction = -gradient
                 slope = float(gradient @ direction)
-            # Before there is a curvature to judge by, a first step of length 1 at most.
+            # Without curvature information, the first step has a length of at most 1.
             first = 1.0 if iteration else min(1.0, 1 / float(gradient.abs().sum()))
             here = _Trial(0.0, self.x, self.loss, gradient, slope)
             found = yield from _search(here, direction, first, self._max_trials)
@@ -133,7 +133,7 @@ class LBFGS:
                 return
 
     def _direction(self, gradient: Tensor) -> Tensor:
-        """Two-loop recursion: minus the inverse Hessian's approximation times the gradient."""
+        """Two-loop recursion: minus the approximate inverse Hessian times the gradient."""
         direction = -gradient
         weights = []
         for step, change, curvature in reversed(self._history):
@@ -149,10 +149,11 @@ class LBFGS:
 
 
 def _search(start: _Trial, direction: Tensor, first: float, max_trials: int) -> _Search:
-    """Search a step that meets the weak Wolfe conditions by doubling and bisection.
+    """Find a step that meets the weak Wolfe conditions, by doubling and bisection.
 
     Returns:
-        The first such point; after ``max_trials`` the lowest that was seen, None if no lower one.
+        The first such point; after ``max_trials``, the point of lowest loss, or None if no loss
+        is below that of the start.
     """
     lowest: _Trial | None = None
     low, high, step = 0.0, math.inf, first

@@ -1,4 +1,4 @@
-"""LearningCheck: tells when a training has learned nothing."""
+"""LearningCheck: warns if training has not changed the prompts."""
 
 from __future__ import annotations
 
@@ -10,37 +10,34 @@ from torch import Tensor
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.sources import ZeroShotPrompts
 
-NOTHING = 0.001
-"""Entries of unit text features that change by less leave the scores as they were."""
+NEGLIGIBLE = 0.001
+"""A smaller change in every entry of the unit text features leaves the scores almost unchanged."""
 
 
 class LearningCheck(Callback):
-    """Warns at the end of a training whose text features are still those of its beginning.
-
-    Or those of the fixed words: the learned prompts then score as zero-shot does.
-    """
+    """Warns if the text features after training equal the initial or the zero-shot ones."""
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the text features of the beginning, and those of the words."""
+        """Store the initial and the zero-shot text features."""
         assert isinstance(pl_module, CLIPIQAPlus)
         words = ZeroShotPrompts(pl_module.prompts.pairs).to(pl_module.device)
         self.before: dict[str, Tensor] = {
-            "their start": pl_module.text_features().clone(),
-            "zero-shot": words(pl_module.backbone),
+            "their initial values": pl_module.text_features().clone(),
+            "the zero-shot ones": words(pl_module.backbone),
         }
 
     @torch.no_grad()
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare."""
+        """Compare them with the learned ones."""
         assert isinstance(pl_module, CLIPIQAPlus)
         text = pl_module.text_features()
         for name, before in self.before.items():
-            moved = float((text - before).abs().max())
-            if moved < NOTHING and pl_module.regressor is None:
+            change = float((text - before).abs().max())
+            if change < NEGLIGIBLE and pl_module.regressor is None:
                 rank_zero_warn(
                     f"nothing learned: after {trainer.global_step:,} steps the text features are "
-                    f"within {moved:.1g} of {name}; train for more steps (--trainer.max_steps) or "
+                    f"within {change:.1g} of {name}; train for more steps (--trainer.max_steps) or "
                     "at a higher learning rate (--model.optimizer)"
                 )
                 return

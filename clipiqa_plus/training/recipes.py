@@ -1,4 +1,4 @@
-"""Recipes: YAML files in which training and evaluation find their data and model sections."""
+"""Recipes: YAML files with the model, data and trainer options of an experiment."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from clipiqa_plus.training.class_paths import check_class_paths
 
 _INSTALLED = Path(__file__).parent / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
-"""The recipes of the package: beside this file in a wheel, else those of the checkout."""
+"""Folder of the recipes: in an installed package beside this file, else in the checkout."""
 
 
-def recipes() -> dict[str, Path]:
-    """Return the recipes of the package by name: ``koniq_official``, ``csv``, ..., ``kadid10k``."""
+def recipe_paths() -> dict[str, Path]:
+    """Return the paths of all recipes by name: ``koniq_official``, ``csv``, ..., ``kadid10k``."""
     own = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
     return own | {name: CONFIGS / "benchmarks" / f"{name}.yaml" for name in BENCHMARKS}
 
 
 def find_recipe(spec: str | Path) -> Path:
-    """Return the path of a recipe, given as a path or by its name, see :func:`recipes`.
+    """Return the path of a recipe.
 
-    A path below ``configs/`` serves outside the checkout too.
+    Args:
+        spec: Its path, or its name, see :func:`recipe_paths`. Paths below ``configs/`` are also
+            valid outside the checkout.
 
     Raises:
-        FileNotFoundError: If there is neither such a file nor such a name.
+        FileNotFoundError: If there is no such file and no such name.
     """
     path = Path(spec)
     if path.is_file():
         return path
-    names = recipes()
+    names = recipe_paths()
     installed = CONFIGS.parent / path
     if path.parts[:1] == ("configs",) and installed.is_file():
         return installed
@@ -55,7 +57,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """Read a recipe.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is not a YAML mapping.
     """
     path = find_recipe(path)
@@ -69,15 +71,15 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
 
 def data_of(recipe: dict[str, Any], path: str | Path, **options: Any) -> IQADataModule:
-    """Build the data module of a recipe, its options checked as on the command line of training.
+    """Build the data module of a recipe; options are validated as by the training command.
 
     Args:
         recipe: The recipe.
-        path: Its path, for errors.
-        **options: Arguments of the data module that take the place of the recipe's.
+        path: Its path, for error messages.
+        **options: Arguments of the data module that override the recipe's.
 
     Raises:
-        ValueError: If the recipe has no data section or an option in it does not fit.
+        ValueError: If the recipe has no data section or one of its options is invalid.
     """
     section = recipe.get("data")
     if not isinstance(section, dict):
@@ -97,24 +99,24 @@ def data_of(recipe: dict[str, Any], path: str | Path, **options: Any) -> IQAData
 def expand(
     specs: Sequence[str], root: str | Path | None = None
 ) -> tuple[list[Path], dict[str, str]]:
-    """Turn what was asked for into recipes, one per data set.
+    """Resolve the data sets of an evaluation to one recipe each.
 
     Args:
-        specs: Recipes, short names of benchmarks, and lists of benchmarks: YAML files with a
-            section ``benchmarks``, of which those that are present are taken.
-        root: Folder of all data sets (default: ``data``).
+        specs: Recipes, short names of benchmarks, or lists of benchmarks: YAML files with a
+            section ``benchmarks``. Of a list, the benchmarks present below the root are used.
+        root: Folder of all benchmarks (default: ``data``).
 
     Returns:
-        The recipes, and for each benchmark of a list that cannot be used, by name, why.
+        The recipes; and, by name, why a benchmark of a list cannot be used.
 
     Raises:
-        FileNotFoundError: If there is no such recipe, benchmark or root, or none of a list is
-            present.
-        ValueError: If a root is given and nothing takes it.
+        FileNotFoundError: If a recipe, a benchmark or the root does not exist, or no benchmark of
+            a list is present.
+        ValueError: If a root is given but no data set uses it.
     """
     if root is not None and not Path(root).is_dir():
         raise FileNotFoundError(
-            f"--root {root}: no such folder; name the one that holds the folders of the benchmarks "
+            f"--root {root}: no such folder; name the parent folder of the benchmarks' folders "
             f"({', '.join(BENCHMARKS)})"
         )
     found: list[Path] = []
@@ -134,8 +136,8 @@ def expand(
         first = next(iter(absent.items()), ("", "an empty list"))
         raise FileNotFoundError(
             f"{', '.join(specs)}: no benchmark of the list can be used below {root or 'data'} "
-            f"({first[0]}: {first[1]}). Name the folder that holds them with --root; "
-            "'clipiqa data list' lists where each is offered"
+            f"({first[0]}: {first[1]}). Name their parent folder with --root; "
+            "'clipiqa data list' lists where to obtain them"
         )
     if root is not None and not any(map(benchmark_of, found)):
         raise ValueError(
@@ -146,18 +148,18 @@ def expand(
 
 
 def benchmark_of(recipe: str | Path) -> str | None:
-    """Return the short name of the benchmark whose own recipe this is, or None."""
+    """Return the short name of the benchmark if this is its recipe, else None."""
     path = Path(recipe)
     own = path.stem in BENCHMARKS and path.resolve().parent == (CONFIGS / "benchmarks").resolve()
     return path.stem if own else None
 
 
 def rooted(recipe: str | Path, root: str | Path | None) -> dict[str, str]:
-    """Return the option of the data module that puts a benchmark below a folder of all data sets.
+    """Return the data module's option ``root`` for a benchmark below a common folder.
 
     Args:
         recipe: Path of a recipe.
-        root: The folder; None leaves the recipe's.
+        root: Folder of all benchmarks; None keeps the recipe's own.
     """
     name = benchmark_of(recipe)
     return {} if root is None or name is None else {"root": str(Path(root) / name)}

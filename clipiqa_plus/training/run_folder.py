@@ -1,4 +1,4 @@
-"""The folder of a training run: what was run, on what, and what came out."""
+"""RunRecord: writes the config, environment, data, metrics and prompts of a run to its folder."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "openai-clip", "albumentation
 class RunRecord(Callback):
     """Writes config, versions, seed, split, metrics and the learned prompts to the run folder.
 
-    Files: ``config.yaml`` (resolved; reruns the run), ``run.json`` (versions, seed, command, data),
-    ``split.json``, ``prompts.safetensors`` (the last state, as in the official recipe; also if the
-    training is interrupted), ``prompts_best.safetensors`` (of the epoch of highest validation
-    SRCC, the mean over targets) and ``metrics.json`` (the last value of each).
+    Files: ``config.yaml`` (the resolved recipe, which repeats the run), ``run.json`` (versions,
+    seed, command, data), ``split.json``, ``prompts.safetensors`` (the last state, as in the official
+    recipe; also written if training is interrupted), ``prompts_best.safetensors`` (the epoch of
+    highest validation SRCC, averaged over targets) and ``metrics.json`` (the last value of each).
 
     Args:
         folder: Folder of the run, see :class:`~clipiqa_plus.training.run_lock.RunLock`.
@@ -72,18 +72,18 @@ class RunRecord(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Take up the highest validation SRCC of the run that is resumed."""
+        """Restore the highest validation SRCC of a resumed run."""
         self.best = state_dict["best"]
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is known before the training; a checkpoint to resume was accepted by now."""
+        """Write what is known before training. By now a checkpoint to resume has been accepted."""
         self.training = True
         self._write_run(trainer)
 
     @rank_zero_only
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is known before a test without training."""
+        """Write the same before a test without training."""
         if not (self.folder / RUN_FILE).is_file():
             self._write_run(trainer)
 
@@ -108,13 +108,13 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the prompts if they are the best on the validation part so far."""
+        """Write the prompts if their validation SRCC is the highest so far."""
         metrics = trainer.callback_metrics
         srcc = [float(v) for k, v in metrics.items() if k.startswith("val/SRCC")]
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not srcc:
             return
         mean = sum(srcc) / len(srcc)
-        if mean > self.best:  # NaN, of constant scores, is not
+        if mean > self.best:  # False if NaN, the SRCC of constant scores
             self.best = mean
             self._write_prompts(trainer, pl_module, BEST_PROMPT_FILE)
 
@@ -122,22 +122,21 @@ class RunRecord(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write the prompts as they are when the training is cut short, and say how to go on."""
+        """Write the current prompts when training is interrupted, and print how to resume."""
         if not self.training or not trainer.global_step:
             return
-        cut = f"training cut short after {trainer.global_step:,} steps"
+        stopped = f"training stopped after {trainer.global_step:,} steps"
         if (self.folder / ASIDE).is_dir():
-            said = f"{cut}, before its first checkpoint: the old run stays"
+            message = f"{stopped}, before its first checkpoint: the old run is kept"
         else:
             path = self._write_prompts(trainer, pl_module)
             resumable = (self.folder / LAST_CHECKPOINT).is_file()
-            resume = f"--run {self.folder} --ckpt_path last"
-            resume = f"go on with {resume}" if resumable else "start anew"
-            said = f"{cut}; prompts so far: {path}; {resume}"
+            resume = f"resume with --run {self.folder} --ckpt_path last"
+            message = f"{stopped}; prompts so far: {path}; {resume if resumable else 'start again'}"
         if isinstance(exception, KeyboardInterrupt):
-            exception.add_note(said)  # part of the one line that Ctrl-C ends with
+            exception.add_note(message)  # printed in the one line after Ctrl-C
         else:
-            rank_zero_info(said)
+            rank_zero_info(message)
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -147,7 +146,7 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the test metrics, also to the prompt file's metadata; the file is then complete."""
+        """Add the test metrics, also to the metadata of the prompt file, which is then final."""
         path = self._write_prompts(trainer, pl_module)
         for logger in trainer.loggers:
             if path and isinstance(logger, WandbLogger):
@@ -164,7 +163,7 @@ class RunRecord(Callback):
         regressor = pl_module.regressor
         data = getattr(trainer, "datamodule", None)
         measured = _intervals(pl_module, data)
-        self.intervals = measured or self.intervals  # a test has no features of the validation part
+        self.intervals = measured or self.intervals  # not available during a test
         path = save_prompts(
             self.folder / name,
             prompts,
@@ -192,7 +191,7 @@ class RunRecord(Callback):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a run's numbers depend on."""
+    """Return the versions of Python and of the packages that affect the results."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"clipiqa_plus": __version__, "python": platform.python_version(), **found}
 
@@ -223,7 +222,7 @@ def _training_facts(trainer: Trainer) -> dict[str, Any]:
 
 
 def _intervals(model: CLIPIQAPlus, data: Any) -> dict[str, Any]:
-    """How far scores are from the opinions of the validation part, if its features are at hand."""
+    """Return the interval quantiles from the validation part, if its features are available."""
     lookup = getattr(data, "features", {}).get("val")
     if lookup is None:
         return {}
@@ -235,7 +234,7 @@ def _intervals(model: CLIPIQAPlus, data: Any) -> dict[str, Any]:
 
 
 def data_facts(data: Any) -> dict[str, Any]:
-    """Return what a learned file records of its data; nothing without a split."""
+    """Return the facts about the data that a prompt file records; empty without a split."""
     split = getattr(data, "split", None)
     if split is None:
         return {}

@@ -1,4 +1,4 @@
-"""A run folder belongs to one run at a time; a new run replaces an old one once it works."""
+"""Exclusive use of a run folder; a new run replaces the old one at its first checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, PROMPT_FILE
 
 RUN_FILE = "run.json"
 ASIDE = ".replaced"
-"""Folder in a run folder that keeps the old run's results until the new run has a checkpoint."""
+"""Subfolder that holds the old run's results until the new run has a checkpoint."""
 
 LOCK = ".lock"
 _RESULTS = (
@@ -33,41 +33,41 @@ _RESULTS = (
     "wandb/latest-run",
     "wandb/debug*.log",
 )
-"""What runs write, as patterns: nothing else in a folder is ever moved or deleted."""
+"""Files that runs write, as patterns. No other file is ever moved or deleted."""
 
-# What a run that failed before its record was written, as by a wrong root of the data, leaves.
+# Left behind by a run that failed before it wrote its record, for example on a wrong data root.
 _BEGINNINGS = {"logs", "wandb", "checkpoints", "config.yaml", "split.json", LOCK}
 
 
 class RunLock:
-    """The right of this process to write to a run folder; released at the end of a with block.
+    """Locks a run folder for this process; a context manager that releases it on exit.
 
-    If the run replaces an old one, the old results stand aside until :meth:`keep`; without it,
-    they come back at the end of the block, or, after a kill, at the next claim.
+    If the run replaces an old one, the old results are set aside until :meth:`commit`. Without a
+    commit they are restored on exit, or, if the process was killed, when the folder is locked next.
 
     Args:
-        folder: Folder of the run; made if need be.
-        resume: The run goes on from a checkpoint in it.
-        overwrite: Replace the run that the folder holds.
+        folder: Folder of the run; created if it does not exist.
+        resume: Continue the run in the folder.
+        overwrite: Replace the run in the folder.
 
     Raises:
-        FileExistsError: If the folder holds a run and neither is asked for, or another process
-            is writing to it, or it has files of something else.
+        FileExistsError: If the folder holds a run that is neither resumed nor overwritten, if
+            another process is writing to it, or if it holds other files.
         FileNotFoundError: If there is no run to resume.
-        PermissionError: If the folder cannot be written to.
+        PermissionError: If the folder is not writable.
     """
 
     def __init__(self, folder: Path, resume: bool, overwrite: bool) -> None:
         self.folder = folder
         self._lock: FileLock | None = None
-        if getattr(rank_zero_only, "rank", 0) != 0:  # the first process claims for all
+        if getattr(rank_zero_only, "rank", 0) != 0:  # the first process locks it for all
             return
         if resume and not folder.is_dir():
             raise FileNotFoundError(_nothing_to_resume(folder))
         self._acquire()
         try:
-            self._restore()  # of a run that was to be replaced by one that was killed
-            self._claim(resume, overwrite)
+            self._restore()  # the old run, if its replacement was killed
+            self._check(resume, overwrite)
         except BaseException:
             self._release()
             raise
@@ -79,33 +79,33 @@ class RunLock:
             self._lock.acquire()
         except Timeout as error:
             raise FileExistsError(
-                f"{self.folder}: another process is writing this run; wait for its end, or name "
+                f"{self.folder}: another process is writing this run; wait until it ends, or name "
                 "another folder with --run"
             ) from error
         except OSError as error:
             raise type(error)(
-                f"{self.folder}: the run's folder cannot be written to ({error}); name another "
-                "with --run"
+                f"{self.folder}: the run folder is not writable ({error}); name another with --run"
             ) from error
 
-    def _claim(self, resume: bool, overwrite: bool) -> None:
+    def _check(self, resume: bool, overwrite: bool) -> None:
+        """Check the folder's content; set an old run aside if it is to be overwritten."""
         holds_run = (self.folder / RUN_FILE).is_file()
         if resume and not holds_run:
             raise FileNotFoundError(_nothing_to_resume(self.folder))
         if holds_run and not resume:
             if not overwrite:
                 raise FileExistsError(
-                    f"{self.folder} holds a run: go on with --ckpt_path last, replace it with "
-                    "--overwrite, or name another folder with --run"
+                    f"{self.folder} already holds a run: resume it with --ckpt_path last, replace "
+                    "it with --overwrite, or name another folder with --run"
                 )
             _move(self.folder, self.folder / ASIDE)
         if not holds_run and {path.name for path in self.folder.iterdir()} - _BEGINNINGS:
             raise FileExistsError(
-                f"{self.folder} has files of something else; name another with --run"
+                f"{self.folder} holds files that are not a run's; name another folder with --run"
             )
 
-    def keep(self) -> None:
-        """Delete the results that stand aside: the new run has something to show."""
+    def commit(self) -> None:
+        """Delete the old run's results for good."""
         shutil.rmtree(self.folder / ASIDE, ignore_errors=True)
 
     def _restore(self) -> None:
@@ -114,7 +114,7 @@ class RunLock:
             for path in list(_results(self.folder)):
                 _delete(path)
             _move(aside, self.folder)
-            self.keep()
+            self.commit()
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -136,7 +136,7 @@ class RunLock:
 
 
 def _nothing_to_resume(folder: Path) -> str:
-    return f"{folder}: no run to resume; check --run, or drop --ckpt_path"
+    return f"{folder}: no run to resume; check --run, or omit --ckpt_path"
 
 
 def _results(folder: Path) -> Iterator[Path]:
@@ -148,9 +148,9 @@ def _results(folder: Path) -> Iterator[Path]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move the results of a run, and nothing else, from one folder to another."""
+    """Move a run's results, and no other files, from one folder to another."""
     for path in list(_results(source)):
-        if not os.path.lexists(path):  # it went with its folder
+        if not os.path.lexists(path):  # already moved with its folder
             continue
         moved = target / path.relative_to(source)
         moved.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def _delete(path: Path) -> None:
 
 
 def _prune(folder: Path, root: Path) -> None:
-    """Remove folders that a move left empty, up to the root."""
+    """Remove empty folders from here up to the root."""
     while folder != root and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

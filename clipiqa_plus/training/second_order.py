@@ -1,4 +1,4 @@
-"""SecondOrder: what a training by L-BFGS needs beside Lightning's own loop."""
+"""SecondOrder: support for training with L-BFGS in Lightning's loop."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ State = dict[str, Tensor]
 
 
 class SecondOrder(Callback):
-    """Ends a training by ``torch.optim.LBFGS`` where it stands still or diverges; keeps the best.
+    """Stops training with ``torch.optim.LBFGS`` on convergence or divergence; keeps the best state.
 
     A step of L-BFGS is up to ``max_iter`` iterations over one batch, which ``data.batch_size: all``
-    makes the whole training part. The training ends where a step no longer moves anything, or
-    where the loss or a parameter is not finite; the state before that step is then taken back. At
-    the end of the training the model gets the state of the highest validation SRCC (the mean over
-    targets), if there is a validation part. Trainings by other optimizers are left alone.
+    makes the whole training part. Training stops when a step changes no parameter, or when the loss
+    or a parameter is not finite; the state before that step is then restored. After training, the
+    model gets the state of highest validation SRCC (averaged over targets), if there is a
+    validation part. With other optimizers, this callback does nothing.
     """
 
     def __init__(self) -> None:
@@ -35,32 +35,32 @@ class SecondOrder(Callback):
         return {"best": self.best, "best_at": self.best_at, "best_state": self.best_state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best state of the run that is resumed."""
+        """Restore the best state of a resumed run."""
         for name, value in state_dict.items():
             setattr(self, name, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn of batches that are not the whole part."""
+        """Warn if an epoch has more than one batch."""
         if _lbfgs(trainer) and trainer.num_training_batches > 1:
             rank_zero_warn(
-                f"L-BFGS compares losses of one batch, and an epoch has "
+                f"L-BFGS needs the whole training part in one batch, but an epoch has "
                 f"{trainer.num_training_batches}; set data.batch_size to all"
             )
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the state before the step."""
+        """Store the state before the step."""
         if _lbfgs(trainer):
             self._before = _state(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """End the training if the step has diverged or has moved nothing.
+        """Stop training if the step diverged or changed no parameter.
 
         Raises:
-            FloatingPointError: If not even the first loss is finite.
+            FloatingPointError: If the first loss is not finite.
         """
         optimizer = _lbfgs(trainer)
         if optimizer is None:
@@ -72,34 +72,34 @@ class SecondOrder(Callback):
             if trainer.global_step <= 1:
                 raise FloatingPointError(
                     f"the loss is {float(outputs['loss']):g} in the first step of L-BFGS: check "
-                    "MOS and features for numbers that are not finite, or lower the length of the "
-                    "step (model.optimizer.init_args.lr)"
+                    "MOS and features for values that are not finite, or reduce the step length "
+                    "(model.optimizer.init_args.lr)"
                 )
             rank_zero_warn(
-                f"the training diverges: the loss is not finite after {iterations} iterations; "
-                f"it ends with the state before this step"
+                f"training diverged: the loss is not finite after {iterations} iterations; "
+                f"it stops with the state before this step"
             )
             trainer.should_stop = True
         elif all(torch.equal(p, self._before[n]) for n, p in _trained(pl_module)):
             rank_zero_info(
-                f"no step lowers the loss any more after {iterations} iterations: the training ends"
+                f"training converged: no step lowers the loss after {iterations} iterations"
             )
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the state if it is the best on the validation part so far."""
+        """Store the state if its validation SRCC is the highest so far."""
         optimizer = _lbfgs(trainer)
         metrics = trainer.callback_metrics
         srcc = [float(v) for k, v in metrics.items() if k.startswith("val/SRCC")]
         if optimizer is None or trainer.sanity_checking or not srcc:
             return
         mean = sum(srcc) / len(srcc)
-        if mean > self.best:  # NaN, of constant scores, is not
+        if mean > self.best:  # False if NaN, the SRCC of constant scores
             self.best, self.best_at = mean, _counts(optimizer)[0]
             self.best_state = _state(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the model its best state, and say which one that is."""
+        """Restore the best state and print a summary."""
         optimizer = _lbfgs(trainer)
         if optimizer is None:
             return
@@ -107,8 +107,8 @@ class SecondOrder(Callback):
         kept = "the last state"
         if self.best_state:
             _restore(pl_module, self.best_state)
-            kept = f"the state after {self.best_at}, of the highest val/SRCC ({self.best:.4f})"
-        rank_zero_info(f"L-BFGS: {iterations} iterations, {passes} text passes; kept is {kept}")
+            kept = f"the state of highest val/SRCC ({self.best:.4f}), iteration {self.best_at}"
+        rank_zero_info(f"L-BFGS: {iterations} iterations, {passes} text passes; kept {kept}")
 
 
 def _lbfgs(trainer: Trainer) -> LBFGS | None:
@@ -117,7 +117,7 @@ def _lbfgs(trainer: Trainer) -> LBFGS | None:
 
 
 def _counts(optimizer: LBFGS) -> tuple[int, int]:
-    """Iterations and evaluations of the loss so far."""
+    """Return the number of iterations and of evaluations of the loss so far."""
     state = optimizer.state[optimizer.param_groups[0]["params"][0]]
     return state.get("n_iter", 0), state.get("func_evals", 0)
 
@@ -127,7 +127,7 @@ def _trained(module: LightningModule) -> list[tuple[str, Tensor]]:
 
 
 def _state(module: LightningModule) -> State:
-    """A copy of what is trained, and of the count of its steps."""
+    """Return a copy of the trained tensors and of the step count."""
     tensors = _trained(module)
     tensors += [(name, b) for name, b in module.named_buffers() if name == "prompts.steps"]
     return {name: tensor.detach().clone() for name, tensor in tensors}

@@ -1,4 +1,4 @@
-"""Loggers of a training run, and prompt files as artifacts at Weights & Biases."""
+"""Loggers of a training run, and prompt files as Weights & Biases artifacts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def run_loggers(given: Any, folder: Path, project: str | None) -> Any:
-    """Return the recipe's loggers, by default CSV, and Weights & Biases if a project is named.
+    """Return the recipe's loggers (default: CSV), plus Weights & Biases if a project is named.
 
     Args:
         given: ``trainer.logger`` of the recipe.
         folder: Folder of the run.
-        project: Project at Weights & Biases.
+        project: Weights & Biases project.
 
     Raises:
-        ValueError: If Weights & Biases does not start, as without a key.
+        ValueError: If Weights & Biases does not start, for example without an API key.
     """
     if given is False:
         return False
@@ -34,13 +34,13 @@ def run_loggers(given: Any, folder: Path, project: str | None) -> Any:
 
 
 def start_wandb(start: Any) -> Any:
-    """Return what starting a run at Weights & Biases gives.
+    """Start Weights & Biases and return the result.
 
     Args:
-        start: Starts the run.
+        start: Function that starts it.
 
     Raises:
-        ValueError: With the remedy, if it does not start.
+        ValueError: If it does not start; the message gives the remedy.
     """
     import wandb
 
@@ -48,16 +48,16 @@ def start_wandb(start: Any) -> Any:
         return start()
     except wandb.errors.Error as error:
         raise ValueError(
-            f"Weights & Biases: {error} Or set WANDB_API_KEY, or WANDB_MODE=offline to log to the "
-            "disk, or leave --wandb out"
+            f"Weights & Biases: {error} Or set WANDB_API_KEY, set WANDB_MODE=offline to log to "
+            "disk, or omit --wandb"
         ) from error
 
 
 def require_wandb() -> None:
-    """Check, before hours of work, that Weights & Biases will start.
+    """Check, before any long computation, that Weights & Biases can start.
 
     Raises:
-        ValueError: If there is no key.
+        ValueError: If there is no API key.
     """
     import wandb
 
@@ -67,14 +67,13 @@ def require_wandb() -> None:
 
 
 def prompt_artifact(path: Path, metadata: dict[str, Any]) -> wandb.Artifact:
-    """Return a prompt file as an artifact: of one name and content in training and evaluation.
+    """Return a prompt file as an artifact.
 
-    Weights & Biases counts a version for each content, so an evaluation meets the version that the
-    training has logged.
+    Weights & Biases versions artifacts by content, so training and evaluation log the same version.
 
     Args:
-        path: The prompt file; the artifact is named after its folder, the run.
-        metadata: What is known of it, for the first that logs this content.
+        path: The prompt file; the artifact is named after its run folder.
+        metadata: Metadata of the artifact, used when this content is logged for the first time.
     """
     import wandb
 

@@ -12,7 +12,7 @@ from clipiqa_plus.commands.evaluate import FeatureOptions
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.features import FeatureCache
-from clipiqa_plus.training.recipes import CONFIGS, find_recipe, recipes
+from clipiqa_plus.training.recipes import CONFIGS, find_recipe, recipe_paths
 
 
 @pytest.mark.parametrize("line", ["train", "train --config koniq_oficial", "evaluate --data nope"])
@@ -34,11 +34,11 @@ def test_recipes_are_listed_and_found_by_name_in_any_folder(
     assert find_recipe("koniq_official") == CONFIGS / "koniq_official.yaml"
     assert find_recipe("configs/koniq_official.yaml") == CONFIGS / "koniq_official.yaml"
     assert find_recipe("kadid10k") == CONFIGS / "benchmarks" / "kadid10k.yaml"
-    assert set(recipes().values()) == set(CONFIGS.rglob("*.yaml"))
+    assert set(recipe_paths().values()) == set(CONFIGS.rglob("*.yaml"))
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["recipes"]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in recipes())
+    assert all(name in printed for name in recipe_paths())
     with pytest.raises(SystemExit) as ended:
         main(["train", "--config", "koniq_official", "--print_config"])
     assert ended.value.code == 0

@@ -1,4 +1,4 @@
-"""A training that is ended from outside leaves what is needed to go on, and says so."""
+"""A training run that is interrupted can be resumed, and prints how."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_sigterm_leaves_prompts_and_a_checkpoint_to_go_on_from(recipe: Path) -> 
     whole = run(recipe).model.prompts.ctx.detach().clone()
     folder = recipe.parent / "stopped"
     said = run_ended(recipe, folder, "True", signal.SIGTERM)
-    assert f"go on with --run {folder} --ckpt_path last" in said
+    assert f"resume with --run {folder} --ckpt_path last" in said
     assert "Traceback" not in said
     assert 6 <= read_prompts(folder)[1]["steps"] < 12
     resumed = train.main([f"--config={recipe}", f"--run={folder}", "--ckpt_path=last"])
@@ -57,7 +57,7 @@ def test_the_survivor_of_two_processes_says_how_to_go_on(recipe: Path, victim: i
     folder = recipe.parent / "ddp"
     options = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     said = run_ended(recipe, folder, f"self.global_rank == {victim}", signal.SIGKILL, *options)
-    wanted = "another process of this run has ended; go on with --run"
+    wanted = "another process of this run has ended; resume with --run"
     assert f"{wanted} {folder} --ckpt_path last" in said, said
     assert "Traceback" not in said
     assert read_prompts(folder / "checkpoints/last.ckpt")[1]["epoch"] == 1

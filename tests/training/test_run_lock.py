@@ -57,7 +57,7 @@ def test_a_config_of_a_run_holds_no_commands(recipe: Path) -> None:
 @pytest.mark.parametrize("command", ["overwrite: true", "ckpt_path: last", "allow_any_class: true"])
 def test_commands_in_a_recipe_are_refused(recipe: Path, command: str) -> None:
     recipe.write_text(f"{recipe.read_text()}\n{command}\n")
-    with pytest.raises(ValueError, match=rf"tiny\.yaml: {command.partition(':')[0]} is a command"):
+    with pytest.raises(ValueError, match=rf"tiny\.yaml: {command.partition(':')[0]} is not allowed in a recipe"):
         run(recipe)
     assert not (recipe.parent / "run").exists()
 
@@ -132,11 +132,11 @@ def test_two_processes_never_write_one_run(recipe: Path) -> None:
 
 def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"file/run: the run's folder cannot be written to .*--run"):
+    with pytest.raises(OSError, match=r"file/run: the run folder is not writable .*--run"):
         RunLock(tmp_path / "file/run", resume=False, overwrite=False)
     if os.geteuid():  # root writes everywhere
         (tmp_path / "locked").mkdir(mode=0o500)
-        with pytest.raises(PermissionError, match="cannot be written to"):
+        with pytest.raises(PermissionError, match="is not writable"):
             RunLock(tmp_path / "locked", resume=False, overwrite=False)
 
 
@@ -170,8 +170,8 @@ def test_an_interrupted_training_leaves_its_prompts(
     tensors, facts = read_prompts(folder / "prompts.safetensors")
     assert facts["steps"] == 6
     assert torch.equal(tensors["ctx"], read_prompts(folder / "checkpoints/last.ckpt")[0]["ctx"])
-    said = f"training cut short after 6 steps; prompts so far: {folder / 'prompts.safetensors'}"
-    line = f"interrupted; {said}; go on with --run {folder} --ckpt_path last"
+    said = f"training stopped after 6 steps; prompts so far: {folder / 'prompts.safetensors'}"
+    line = f"interrupted; {said}; resume with --run {folder} --ckpt_path last"
     assert interrupted(stop.value) == line
 
 

@@ -113,7 +113,7 @@ def test_two_runs_are_never_mixed(recipe: Path) -> None:
         train.main([f"--config={recipe}", f"--run={folder}2", "--ckpt_path=last"])
     (recipe.parent / "other").mkdir()
     (recipe.parent / "other/thesis.tex").write_text("precious")
-    with pytest.raises(FileExistsError, match="files of something else"):
+    with pytest.raises(FileExistsError, match="holds files that are not a run's"):
         train.main([f"--config={recipe}", f"--run={recipe.parent / 'other'}", "--overwrite=true"])
     assert (recipe.parent / "other/thesis.tex").read_text() == "precious"
 
@@ -225,19 +225,19 @@ def test_ctrl_c_ends_with_one_line_and_the_way_to_go_on(recipe: Path) -> None:
     assert "graceful" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "interrupted" in line]
     assert line == done.stderr.splitlines()[-1]
-    assert line.endswith(f"; go on with --run {folder} --ckpt_path last")
-    assert done.stderr.count("cut short") == line.count("cut short") == 1
+    assert line.endswith(f"; resume with --run {folder} --ckpt_path last")
+    assert done.stderr.count("training stopped") == line.count("training stopped") == 1
 
 
 @pytest.mark.parametrize(("rate", "warned"), [(1e-12, True), (0.05, False)])
-def test_a_training_that_learns_nothing_is_told(recipe: Path, rate: float, warned: bool) -> None:
+def test_a_training_that_learns_nothing_is_reported(recipe: Path, rate: float, warned: bool) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run(recipe, f"--model.optimizer.lr={rate}")
-    told = [str(w.message) for w in caught if "nothing learned" in str(w.message)]
-    assert bool(told) == warned
-    if told:
-        assert "after 12 steps the text features are within" in told[0]
+    warned_of = [str(w.message) for w in caught if "nothing learned" in str(w.message)]
+    assert bool(warned_of) == warned
+    if warned_of:
+        assert "after 12 steps the text features are within" in warned_of[0]
 
 
 def test_tensorboard_logger(recipe: Path) -> None:
