@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,34 +45,45 @@ __all__ = [
     "score",
 ]
 
-# Heavy modules are imported on first use, so importing the package costs next to nothing.
-_HOMES = {
-    "PAIRS": "prompts.sources",
-    "PRESETS": "inference.presets",
-    "BackboneSpec": "clip.conventions",
-    "CLIPIQAPlus": "module",
-    "CLIPIQAScore": "inference.metric",
-    "ContextPrompts": "prompts.sources",
-    "FrozenCLIP": "clip.backbone",
-    "PromptConfig": "prompts.config",
-    "Scorer": "inference.scorer",
-    "ZeroShotPrompts": "prompts.sources",
-    "export_pyiqa": "prompts.importers",
-    "export_scorer": "inference.export",
-    "from_pretrained": "inference.hub",
-    "load": "inference.scorer",
-    "load_prompts": "prompts.files",
-    "push_to_hub": "inference.hub",
-    "save_prompts": "prompts.files",
-    "score": "inference.scorer",
-}
+
+def import_on_first_use(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` for a package whose public names are imported lazily.
+
+    Importing the package then costs next to nothing, however heavy its modules are.
+
+    Args:
+        package: Name of the package.
+        names: Public names, by the module of the package that defines them.
+    """
+    modules = {name: module for module, defined in names.items() for name in defined}
+
+    def load_name(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+
+    def list_names() -> list[str]:
+        return sorted(sys.modules[package].__all__)
+
+    return load_name, list_names
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = import_on_first_use(
+    __name__,
+    {
+        "clip.backbone": ["FrozenCLIP"],
+        "clip.conventions": ["BackboneSpec"],
+        "inference.export": ["export_scorer"],
+        "inference.hub": ["from_pretrained", "push_to_hub"],
+        "inference.metric": ["CLIPIQAScore"],
+        "inference.presets": ["PRESETS"],
+        "inference.scorer": ["Scorer", "load", "score"],
+        "module": ["CLIPIQAPlus"],
+        "prompts.config": ["PromptConfig"],
+        "prompts.files": ["load_prompts", "save_prompts"],
+        "prompts.importers": ["export_pyiqa"],
+        "prompts.sources": ["PAIRS", "ContextPrompts", "ZeroShotPrompts"],
+    },
+)

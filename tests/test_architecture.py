@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,40 @@ def test_a_room_states_what_comes_in_and_what_goes_out(room: Path) -> None:
     assert described
     words = " ".join(described.split())
     assert re.search(r"\b(Takes .*\breturns|In comes? .*\bout go(es)?|In: .*\bOut:) ", words)
+
+
+def cross_room_imports() -> Iterator[tuple[str, str, str, Path]]:
+    """Yield room, module, name and importing file of every import of one room by another."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            room, _, module = node.module.removeprefix(f"{PACKAGE.name}.").partition(".")
+            if PACKAGE / room not in ROOMS or PACKAGE / room in file.parents:
+                continue
+            for alias in node.names:
+                yield room, module.partition(".")[0], alias.name, file
+
+
+def test_rooms_import_only_public_names_of_each_other() -> None:
+    found = list(cross_room_imports())
+    assert {room for room, *_ in found} >= {"clip", "data", "evaluation", "training"}
+    for room, module, name, file in found:
+        if file != PACKAGE / "__init__.py":
+            public = importlib.import_module(f"clipiqa_plus.{room}").__all__
+            assert name in public or module in public, f"{file}: {room}.{module}.{name}"
+
+
+@pytest.mark.parametrize("room", [room.name for room in ROOMS if room.name != "commands"])
+def test_public_names_exist(room: str) -> None:
+    package = importlib.import_module(f"clipiqa_plus.{room}")
+    modules = {path.stem for path in (PACKAGE / room).iterdir()}
+    for name in package.__all__:
+        if name in modules:
+            importlib.import_module(f"clipiqa_plus.{room}.{name}")
+        assert hasattr(package, name), name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        package.no_such_name  # noqa: B018
 
 
 def contract(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -26,10 +26,10 @@ def train(
     Returns:
         The command line, a TrainCLI, with ``model``, ``datamodule`` and ``trainer``.
     """
-    from clipiqa_plus.training.help import overview
+    from clipiqa_plus.training.help import help_text
 
     if set(options) & {"-h", "--help"}:
-        print(overview())
+        print(help_text())
         sys.exit()
     from clipiqa_plus.training.cli import TrainCLI
 

@@ -4,7 +4,8 @@ In: label files and pictures as distributed. Out: tables of opinion scores in [0
 content, and batches of views [B, 3, H, W], uint8.
 """
 
-from clipiqa_plus.data.base import IQADataModule, IQADataset
+from clipiqa_plus.data import benchmarks, check, fetch, get, images, splits
+from clipiqa_plus.data.base import FileReader, IQADataModule, IQADataset, Reader, Rows
 from clipiqa_plus.data.benchmarks import (
     AGIQA1K,
     AGIQA3K,
@@ -30,7 +31,7 @@ from clipiqa_plus.data.benchmarks import (
 from clipiqa_plus.data.demo import DemoIQA
 from clipiqa_plus.data.hugging_face import HuggingFaceData
 from clipiqa_plus.data.tables import TableData
-from clipiqa_plus.data.transforms import AugmentedViews, FlipViews, PlainView
+from clipiqa_plus.data.transforms import AugmentedViews, FlipViews, PlainView, Views, resize
 
 __all__ = [
     "AGIQA1K",
@@ -52,6 +53,7 @@ __all__ = [
     "AugmentedViews",
     "DemoIQA",
     "FLIVEPatches",
+    "FileReader",
     "FlipViews",
     "HuggingFaceData",
     "IQADataModule",
@@ -60,5 +62,15 @@ __all__ = [
     "KonIQ10k",
     "KonIQPlusPlus",
     "PlainView",
+    "Reader",
+    "Rows",
     "TableData",
+    "Views",
+    "benchmarks",
+    "check",
+    "fetch",
+    "get",
+    "images",
+    "resize",
+    "splits",
 ]

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from clipiqa_plus.metrics.classes import krcc, logistic_mapping, plcc, rmse, srcc
+from clipiqa_plus.metrics.functional import krcc, logistic_mapping, plcc, rmse, srcc
 from clipiqa_plus.metrics.resampling import FEWEST_UNITS, METRICS, RESAMPLES, bootstrap, interval
 from clipiqa_plus.metrics.significance import (
     FEWEST_TO_TEST,

@@ -1,5 +1,62 @@
 """Agreement of scores with opinion scores: pure functions, and torchmetrics classes around them.
 
 In: one score and one MOS per picture. Out: SRCC, PLCC, KRCC and RMSE with their intervals and
-p-values. Public: ``functional``, ``classes.iqa_metrics``, ``resampling``, ``significance``.
+p-values, and the statistics of rating panels.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipiqa_plus import import_on_first_use
+
+if TYPE_CHECKING:
+    from clipiqa_plus.metrics import (
+        conformal,
+        functional,
+        krasula,
+        p1401,
+        ratings,
+        resampling,
+        significance,
+    )
+    from clipiqa_plus.metrics.classes import (
+        KRCC,
+        PLCC,
+        RMSE,
+        SRCC,
+        IQAMetric,
+        full_iqa_metrics,
+        iqa_metrics,
+    )
+    from clipiqa_plus.metrics.functional import krcc, logistic_mapping, plcc, rmse, srcc
+
+__all__ = [
+    "KRCC",
+    "PLCC",
+    "RMSE",
+    "SRCC",
+    "IQAMetric",
+    "conformal",
+    "full_iqa_metrics",
+    "functional",
+    "iqa_metrics",
+    "krasula",
+    "krcc",
+    "logistic_mapping",
+    "p1401",
+    "plcc",
+    "ratings",
+    "resampling",
+    "rmse",
+    "significance",
+    "srcc",
+]
+
+__getattr__, __dir__ = import_on_first_use(
+    __name__,
+    {
+        "classes": ["KRCC", "PLCC", "RMSE", "SRCC", "IQAMetric", "full_iqa_metrics", "iqa_metrics"],
+        "functional": ["krcc", "logistic_mapping", "plcc", "rmse", "srcc"],
+    },
+)

@@ -1,7 +1,53 @@
 """Prompts of CLIP: fixed words or learned context tokens, and the files that hold them.
 
 Takes antonym pairs, prompt files or checkpoints; returns text features [P, 2, D] and prompt files.
-Zero-shot and learned prompts differ only in their source object. Public:
-``sources.ZeroShotPrompts`` and ``ContextPrompts``, ``config.PromptConfig``, ``files.load_prompts``
-and ``save_prompts``, ``importers.import_prompts`` and ``export_pyiqa``.
+Zero-shot and learned prompts differ only in their source object.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipiqa_plus import import_on_first_use
+
+if TYPE_CHECKING:
+    from clipiqa_plus.prompts import checkpoints, files, nearest_words
+    from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor
+    from clipiqa_plus.prompts.ensembles import combine_prompts
+    from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
+    from clipiqa_plus.prompts.importers import export_pyiqa, import_prompts, imported_position
+    from clipiqa_plus.prompts.schedule import CosineSchedule
+    from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, PromptSource, ZeroShotPrompts
+
+__all__ = [
+    "PAIRS",
+    "ContextPrompts",
+    "CosineSchedule",
+    "PromptConfig",
+    "PromptSource",
+    "ZeroShotPrompts",
+    "checkpoints",
+    "combine_prompts",
+    "export_pyiqa",
+    "files",
+    "import_prompts",
+    "imported_position",
+    "load_prompts",
+    "nearest_words",
+    "prompt_source",
+    "read_prompts",
+    "regressor",
+    "save_prompts",
+]
+
+__getattr__, __dir__ = import_on_first_use(
+    __name__,
+    {
+        "config": ["PromptConfig", "prompt_source", "regressor"],
+        "ensembles": ["combine_prompts"],
+        "files": ["load_prompts", "read_prompts", "save_prompts"],
+        "importers": ["export_pyiqa", "import_prompts", "imported_position"],
+        "schedule": ["CosineSchedule"],
+        "sources": ["PAIRS", "ContextPrompts", "PromptSource", "ZeroShotPrompts"],
+    },
+)

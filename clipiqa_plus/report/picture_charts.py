@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clipiqa_plus.evaluation.comparison import correlations
-from clipiqa_plus.metrics.classes import logistic_mapping
+from clipiqa_plus.metrics.functional import logistic_mapping
 
 MOST_POINTS = 2_000
 """Most points of a chart; more pictures are thinned evenly, as the page states."""

@@ -48,7 +48,7 @@ _TRAINER = {
 }
 
 
-def overview() -> str:
+def help_text() -> str:
     """Return the help: the options in groups, each with its default and description."""
     blocks = [("The run", _RUN), ("Length, devices, loggers, checkpoints", _TRAINER)]
     for group, (file, name) in _CLASSES.items():

@@ -13,7 +13,7 @@ import pytest
 import train
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.training.cli import TrainCLI
-from clipiqa_plus.training.help import overview
+from clipiqa_plus.training.help import help_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,11 +28,11 @@ def test_help_loads_neither_torch_nor_lightning() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == overview() + "\n"
+    assert done.stdout == help_text() + "\n"
 
 
 def test_help_names_the_options_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = overview().splitlines()
+    lines = help_text().splitlines()
     at = [i for i, line in enumerate(lines) if line.startswith("  --")]
     assert all(lines[i + 1].startswith(" " * 8) for i in at), "an option without help"
     shown = {lines[i].split()[0] for i in at}
