@@ -1,4 +1,7 @@
-"""Scores of many picture files: found, decoded ahead of the model, written as they come."""
+"""Scoring of many picture files: find them, decode ahead of the model, write scores as they come.
+
+In: files, folders, globs, tar shards or lists. Out: one file of scores and one of failures.
+"""
 
 from clipiqa_plus.inference.bulk.devices import name_devices
 from clipiqa_plus.inference.bulk.pictures import SizeLimit

@@ -1,4 +1,4 @@
-"""Blocks of pictures to rows of scores, the next block decoded while one is scored."""
+"""Batches of pictures to rows of scores; the next batch is decoded while one is scored."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from clipiqa_plus.inference.bulk.output import Row
 from clipiqa_plus.inference.bulk.pictures import Decoded, Picture, SizeLimit, decode
 from clipiqa_plus.inference.scorer import Scorer
 
-# Pictures are scored together up to this many pixels: about 1 GB of feature maps.
+# Maximum number of pixels encoded together: about 1 GB of feature maps.
 _MOST_PIXELS = 8_000_000
 
 
 class BatchScorer:
-    """Scores blocks of pictures, first in, first out.
+    """Scores batches of pictures, first in, first out.
 
-    A block is cut further where its pixels are too many, and by nothing else: a picture is scored
-    together with the same others wherever and in whatever process its block is.
+    A batch is split only if it has too many pixels. A picture is therefore encoded together with
+    the same other pictures, in whichever process its batch is scored.
 
     Args:
-        scorer: The preset.
-        workers: Threads that decode; Pillow's decoders run side by side in them.
-        limit: Of the size of a picture.
+        scorer: The scorer.
+        workers: Number of decoding threads; Pillow's decoders run in parallel.
+        limit: Limit on the size of a picture.
     """
 
     def __init__(self, scorer: Scorer, workers: int, limit: SizeLimit) -> None:
@@ -42,47 +42,47 @@ class BatchScorer:
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def prefetch(self, block: Iterable[Picture]) -> None:
-        """Begin to decode a block.
+    def prefetch(self, batch: Iterable[Picture]) -> None:
+        """Start to decode a batch.
 
         Args:
-            block: Its pictures.
+            batch: Its pictures.
         """
         least = self.scorer.backbone.least_size
         submit = self._threads.submit
-        self._waiting.append(deque((p.name, submit(decode, p, least, self.limit)) for p in block))
+        self._waiting.append(deque((p.name, submit(decode, p, least, self.limit)) for p in batch))
 
     def score_next(self) -> list[Row]:
-        """Score the first of the blocks that are waiting.
+        """Score the batch that was prefetched first.
 
         Returns:
-            Its rows, in its order.
+            Its rows, in order.
         """
-        block = self._waiting.popleft()
+        batch = self._waiting.popleft()
         rows: list[Row] = []
-        while block:
+        while batch:
             part: list[tuple[str, Decoded]] = []
             pixels = 0
-            while block and pixels < _MOST_PIXELS:
-                name, future = block.popleft()
+            while batch and pixels < _MOST_PIXELS:
+                name, future = batch.popleft()
                 decoded = future.result()
                 part.append((name, decoded))
                 pixels += 0 if decoded.image is None else decoded.image[0].numel()
             rows += self._score(part)
         return rows
 
-    def score(self, blocks: Iterable[list[Picture]], ahead: int) -> Generator[list[Row]]:
-        """Score blocks.
+    def score(self, batches: Iterable[list[Picture]], ahead: int) -> Generator[list[Row]]:
+        """Score batches.
 
         Args:
-            blocks: The pictures, in blocks.
-            ahead: Blocks that are decoded beyond the one that is scored.
+            batches: Batches of pictures.
+            ahead: Number of batches to decode ahead of the one being scored.
 
         Yields:
-            The rows of each block, in order.
+            The rows of each batch, in order.
         """
-        for block in blocks:
-            self.prefetch(block)
+        for batch in batches:
+            self.prefetch(batch)
             if len(self._waiting) > ahead:
                 yield self.score_next()
         while self._waiting:
@@ -98,11 +98,11 @@ class BatchScorer:
 
 
 def batched(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
-    """Cut pictures into blocks of a size; the last may be smaller."""
-    while block := list(islice(pictures, size)):
-        yield block
+    """Split pictures into batches of a size; the last may be smaller."""
+    while batch := list(islice(pictures, size)):
+        yield batch
 
 
 def batches_ahead(workers: int, batch_size: int) -> int:
-    """Return how many blocks beyond the scored one keep all threads busy."""
+    """Return the number of batches to decode ahead so that all threads are busy."""
     return max(1, -(-workers // batch_size))

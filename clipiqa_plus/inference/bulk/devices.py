@@ -1,4 +1,4 @@
-"""The same scoring in several processes of this machine, one for each device."""
+"""Scoring in several processes on one machine, one per device."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from clipiqa_plus.inference.bulk.pictures import Picture, SizeLimit
 from clipiqa_plus.inference.scorer import Scorer
 
 LoadScorer = Callable[..., Scorer]
-"""Loads the preset on ``device``, a keyword; must go through pickle, as a partial of
-:func:`~clipiqa_plus.inference.scorer.load` does."""
+"""Loads the scorer on ``device``, a keyword argument. It must be picklable, as a partial of
+:func:`~clipiqa_plus.inference.scorer.load` is."""
 
-# Blocks for each process whose scores are awaited at once, so that none waits for another.
+# Batches in flight per process, so that no process waits for another.
 _IN_FLIGHT = 2
 
 
 def name_devices(count: int, device: str | None) -> list[str]:
-    """Name devices, one for each process.
+    """Return the names of devices, one per process.
 
     Args:
-        count: How many.
-        device: ``cpu``, ``cuda``, or None for the GPUs if there are any; one GPU by its number
-            only if ``count`` is 1.
+        count: Number of devices.
+        device: ``cpu``, ``cuda``, or None for GPUs if there are any. A numbered GPU such as
+            ``cuda:1`` requires a ``count`` of 1.
 
     Returns:
-        ``count`` names; ``cpu`` may be there several times.
+        ``count`` names; ``cpu`` may be repeated.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If there are not enough devices.
     """
     if count < 1:
         raise ValueError(f"devices {count}: give 1 or more")
@@ -48,35 +48,35 @@ def name_devices(count: int, device: str | None) -> list[str]:
     if count == 1 or device == "cpu":
         return [device] * count
     if device != "cuda":
-        raise ValueError(f"device {device}: names one device, where devices asks for {count}")
+        raise ValueError(f"device {device}: this is a single device, but devices is {count}")
     if count > torch.cuda.device_count():
-        raise ValueError(f"devices {count}: there are {torch.cuda.device_count()} GPUs")
+        raise ValueError(f"devices {count}: this machine has {torch.cuda.device_count()} GPUs")
     return [f"cuda:{index}" for index in range(count)]
 
 
 def score_on_devices(
     load: LoadScorer,
     devices: Sequence[str],
-    blocks: Iterable[list[Picture]],
+    batches: Iterable[list[Picture]],
     ahead: int,
     workers: int,
     limit: SizeLimit,
 ) -> Generator[list[Row]]:
-    """Score blocks in turn on several devices.
+    """Distribute batches over several devices in turn.
 
     Args:
-        load: Loads the preset, once in each process.
-        devices: One for each process.
-        blocks: The pictures, in blocks.
-        ahead: Blocks that each process decodes beyond the one that it scores.
-        workers: Threads that decode, of all processes together.
-        limit: Of the size of a picture.
+        load: Loads the scorer, once per process.
+        devices: The device of each process.
+        batches: Batches of pictures.
+        ahead: Number of batches that each process decodes ahead of the one being scored.
+        workers: Total number of decoding threads.
+        limit: Limit on the size of a picture.
 
     Yields:
-        The rows of each block, in the order of the blocks.
+        The rows of each batch, in order.
 
     Raises:
-        RuntimeError: If a process ends before its work is done.
+        RuntimeError: If a process ends prematurely.
     """
     count = len(devices)
     share = max(1, workers // count)
@@ -94,8 +94,8 @@ def score_on_devices(
             ]
             for future in loaded:
                 future.result()
-            for block in blocks:
-                pools[fed % count].submit(_prefetch, block)
+            for batch in batches:
+                pools[fed % count].submit(_prefetch, batch)
                 fed += 1
                 if fed - scored > count * ahead:
                     results.append(pools[scored % count].submit(_score_next))
@@ -107,13 +107,13 @@ def score_on_devices(
                 yield results.popleft().result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                f"a process of the devices {', '.join(devices)} ended before its work was done "
-                "(killed, out of memory?); the same command goes on where it was"
+                f"a process on one of the devices {', '.join(devices)} ended prematurely (killed, "
+                "out of memory?); run the same command to resume"
             ) from error
 
 
 def _context() -> BaseContext:
-    """A way to begin processes that holds no GPU; imports are done once for all where it can."""
+    """Return a start method that does not inherit GPU state; preload imports where possible."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -121,30 +121,30 @@ def _context() -> BaseContext:
     return context
 
 
-_blocks: BatchScorer  # of this process
+_scorer: BatchScorer  # of this process
 
 
 def _begin(load: LoadScorer, device: str, threads: int, workers: int, limit: SizeLimit) -> None:
-    global _blocks
+    global _scorer
     torch.set_num_threads(threads)
-    _blocks = BatchScorer(load(device=device), workers, limit)
+    _scorer = BatchScorer(load(device=device), workers, limit)
 
 
-def _prefetch(block: list[Picture]) -> None:
-    _blocks.prefetch(block)
+def _prefetch(batch: list[Picture]) -> None:
+    _scorer.prefetch(batch)
 
 
 def _score_next() -> list[Row]:
-    return _blocks.score_next()
+    return _scorer.score_next()
 
 
 def _follow_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
+    """End this process when its parent is killed; otherwise it would wait forever."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Files of lines that survive a kill: they grow by whole lines, or appear whole."""
+"""Files that survive a kill: appended line by line, or replaced atomically."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
-_REMEDY = "make room; the same command then goes on where it was"
+_REMEDY = "free some disk space, then run the same command to resume"
 
 
 class LineFile:
-    """A file that grows by whole lines; it begins to exist with its first.
+    """A file to which whole lines are appended; it is created with the first line.
 
     Args:
-        path: The file; a last line without an end, which a kill left, is cut off.
+        path: The file; an incomplete last line, left by a kill, is removed.
         header: First line of a new file.
     """
 
@@ -30,10 +30,10 @@ class LineFile:
             _cut_unfinished_line(path)
 
     def append(self, line: bytes) -> None:
-        """Write a line, at once.
+        """Write a line immediately.
 
         Raises:
-            OSError: If it cannot be written, as on a full disk.
+            OSError: If writing fails, for example on a full disk.
         """
         if self._file is None:
             self._file = self.path.open("ab", buffering=0)
@@ -55,10 +55,10 @@ class LineFile:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write in place of another, which it becomes if the block comes to its end.
+    """Yield a temporary path; on success, the file there replaces the given one atomically.
 
     Raises:
-        OSError: If it cannot be written, as on a full disk.
+        OSError: If writing fails, for example on a full disk.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -70,17 +70,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        OSError: If it cannot be written, as on a full disk.
+        OSError: If writing fails, for example on a full disk.
     """
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         file.writelines(lines)
 
 
 def merged(file: IO[bytes], header: bytes, found: dict[int, list[bytes]]) -> Iterator[bytes]:
-    """Lines of a file, and the found ones, each before the row of its number."""
+    """Yield the lines of a file with new ones inserted, each before the row of its number."""
     if header:
         yield file.readline() or header
     for number, line in enumerate(file):
@@ -97,10 +97,10 @@ def unwritable(path: Path, error: OSError, remedy: str) -> OSError:
 
 
 def printable(path: str) -> str:
-    """Return a path as it can stand in one line of UTF-8, itself if it is such.
+    """Return a path as a single line of valid UTF-8: unchanged, or else with escapes.
 
     Args:
-        path: A path as the operating system has it.
+        path: A path as returned by the operating system.
     """
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return name.replace("\r", "\\r").replace("\n", "\\n")

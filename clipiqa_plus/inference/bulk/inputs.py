@@ -1,4 +1,4 @@
-"""Which pictures to score: files, folders, globs, tar shards and lists, one after the other."""
+"""Pictures to score, from files, folders, globs, tar shards and lists."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ STDIN = "-"
 
 
 def check_sources(sources: Sequence[str]) -> None:
-    """Refuse sources that do not exist, before anything slow begins.
+    """Check that all sources exist, before any slow work.
 
     Args:
         sources: See :func:`find_pictures`.
 
     Raises:
-        FileNotFoundError: If a source is neither a file nor a folder nor a glob of some.
-        ValueError: If the standard input is named twice.
+        FileNotFoundError: If a source is not a file, a folder or a glob that matches files.
+        ValueError: If standard input is named twice.
     """
     if list(sources).count(STDIN) > 1:
-        raise ValueError("the list on standard input, '-', can be read once only")
+        raise ValueError("the list on standard input, '-', can only be read once")
     for source in sources:
         if source != STDIN and next(_expand(source), None) is None:
             folder, name = os.path.split(source)
             there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
             alike = difflib.get_close_matches(name, there, n=1)
             guess = f". Did you mean {os.path.join(folder, alike[0])}?" if alike else ""
-            raise FileNotFoundError(f"{source}: no such file, folder or glob with files{guess}")
+            raise FileNotFoundError(f"{source}: no such file or folder, and no file matches it{guess}")
 
 
 def find_pictures(sources: Sequence[str]) -> Iterator[Picture]:
-    """List pictures in a fixed order, those of folders without holding more than one's names.
+    """List pictures in a fixed order; memory holds the names of one folder at a time.
 
     Args:
-        sources: Files; folders, searched recursively for pictures and tar shards, by their names
-            and in the order of names, without hidden folders and links to folders; globs (``**``
-            crosses folders); or ``-`` for a list of files on standard input, one a line. Of a
-            shard (``.tar``, ``.tar.gz``, ``.tgz``), wherever it is found, each picture is taken.
-            What several sources name is listed once.
+        sources: Any of: files; folders, searched recursively, in order of names, for files with the
+            extension of a picture or tar shard, without hidden folders and links to folders; globs
+            (``**`` matches nested folders); ``-`` for a list of files on standard input, one per
+            line. Tar shards (``.tar``, ``.tar.gz``, ``.tgz``) are expanded to their pictures.
+            Duplicates are listed once.
 
     Yields:
-        Pictures, named by their paths; those in shards ``shard.tar/member``.
+        Pictures, named by their paths, or ``shard.tar/member`` if in a shard.
     """
     for path in find_files(sources):
         if is_shard(path):
@@ -56,8 +56,8 @@ def find_pictures(sources: Sequence[str]) -> Iterator[Picture]:
 
 
 def find_files(sources: Sequence[str]) -> Iterator[str]:
-    """List files as :func:`find_pictures` does, but each shard as one."""
-    files: set[str] = set()  # by their true paths; of folders only the folder is remembered
+    """List files like :func:`find_pictures`, without expanding shards."""
+    files: set[str] = set()  # real paths; for files in folders, only the folder is stored
     folders: list[str] = []
     for path in (path for source in sources for path in _expand(source)):
         true = os.path.realpath(path)
@@ -73,7 +73,7 @@ def find_files(sources: Sequence[str]) -> Iterator[str]:
 
 
 def picture_named(name: str) -> Picture | None:
-    """Find a picture again by the name that :func:`find_pictures` gave it; None if it is gone."""
+    """Return the picture with a name given by :func:`find_pictures`; None if it does not exist."""
     return Picture(name, name) if os.path.isfile(name) else find_member(name)
 
 
@@ -81,14 +81,14 @@ def _expand(source: str) -> Iterator[str]:
     if source == STDIN:
         lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
         yield from (line for line in lines if line)
-    elif os.path.exists(source):  # also names such as "a[1].png", which look like a glob
+    elif os.path.exists(source):  # includes names such as "a[1].png" that look like a glob
         yield source
     elif glob.has_magic(source):
         yield from (p for p in sorted(glob.glob(source, recursive=True)) if os.path.isfile(p))
 
 
 def _walk(folder: str, below: str = "") -> Iterator[str]:
-    """List the names of files below a folder."""
+    """List the names of the pictures and shards below a folder."""
     with os.scandir(os.path.join(folder, below)) as entries:
         found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
     for name, is_folder in found:
@@ -100,7 +100,7 @@ def _walk(folder: str, below: str = "") -> Iterator[str]:
 
 
 def _lists(folder: str, file: str) -> bool:
-    """Whether a file is among those that :func:`_walk` lists; true paths."""
+    """Return True if :func:`_walk` lists the file; both are real paths."""
     if not file.startswith(os.path.join(folder, "")):
         return False
     *folders, name = os.path.relpath(file, folder).split(os.sep)
@@ -112,5 +112,5 @@ def _is_taken(name: str) -> bool:
 
 
 def _plain(path: str) -> str:
-    """Return a path that no spreadsheet takes for a formula."""
+    """Return an equivalent path that spreadsheets do not interpret as a formula."""
     return os.path.join(".", path) if path[0] in "=+-@" else path

@@ -1,4 +1,4 @@
-"""Files of scores that survive a kill: one row for each picture, in order, each exactly once."""
+"""Files of scores that survive a kill: one row per picture, in order."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _ROW_GROUP = 50_000
 
 
 class Row(NamedTuple):
-    """What is recorded of a picture."""
+    """The result for one picture."""
 
     name: str
     scores: list[float] | None
     """T scores, or None for a failure."""
     reason: str = ""
-    """Why there are none."""
+    """Reason of the failure."""
     resized_from: str = ""
-    """Size of the picture, as ``8000x6000``, if it was made smaller to be scored."""
+    """Original size, such as ``8000x6000``, if the picture was downsized for scoring."""
 
 
 class _Named(Protocol):
@@ -50,30 +50,30 @@ P = TypeVar("P", bound=_Named)
 
 
 class ScoreFile:
-    """Scores on disk, with a second file of the pictures that could not be read.
+    """A file of scores, with a second file for failures.
 
-    Every row is appended by one write of its own, scores and failures in the order of the
-    pictures, so what a kill leaves is a beginning of the whole; at most the last line is cut.
-    Parquet cannot be appended to: its rows wait in a hidden JSONL file beside it.
+    Each row is appended by a single write, scores and failures in the order of the pictures. A kill
+    therefore leaves a valid beginning of the file, with at most its last line incomplete. Parquet
+    files cannot be appended to: their rows are first collected in a hidden JSONL file beside them.
 
-    Beside ``scores.csv`` stand ``scores.csv.json``, the settings, and ``scores.failed.csv``. To be
-    used in a ``with`` block, which keeps other processes away from the file.
+    Next to ``scores.csv`` are ``scores.csv.json``, the settings, and ``scores.failed.csv``. Use it
+    in a ``with`` block, which locks the file against other processes.
 
     Args:
         path: The file, ``.csv``, ``.jsonl`` or ``.parquet``.
-        names: Of the T scores of a row.
-        settings: All that fixes the scores, JSON values. Where ``oversize`` is ``resize`` each row
-            has a column ``resized_from``, the size of a picture that was made smaller.
-        overwrite: Remove what is there, instead of going on with it.
+        names: Names of the T scores.
+        settings: Everything that determines the scores, JSON values. If ``oversize`` is ``resize``,
+            rows have a column ``resized_from`` with the original size of a downsized picture.
+        overwrite: Replace an existing file instead of resuming it.
 
     Attributes:
-        done: Number of pictures that are recorded, failures included.
-        failed: Number of failures among them.
+        done: Number of recorded pictures, including failures.
+        failed: Number of failures.
 
     Raises:
-        ValueError: If the suffix is none of these, or the file that is there is of other
-            settings, not known to be one of ours, or being written by another process.
-        OSError: If the folder cannot be written.
+        ValueError: If the suffix is none of these, or an existing file has other settings, was not
+            written by this class, or is being written by another process.
+        OSError: If the folder is not writable.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ScoreFile:
         self._marks_resized = settings.get("oversize") == "resize"
         mark = ["resized_from"] if self._marks_resized else []
         self._columns = ["image", *self.names, *mark, *self._constant]
-        # Failures that are tried again: place among the failures, and number of scores before it.
+        # Failures to retry: index among the failures, and number of scores before it.
         self._retried: list[tuple[int, int]] = []
         self._retries: list[Row] = []
         self._outdated: set[int] = set()
@@ -115,7 +115,7 @@ class ScoreFile:
             if self.overwrite:
                 for file in (self.path, self.rows, self.failures, self.facts):
                     file.unlink(missing_ok=True)
-            self._claim()
+            self._check_settings()
             header = b"" if self.rows.suffix == ".jsonl" else csv_line(self._columns)
             self._rows = stack.enter_context(LineFile(self.rows, header))
             header = csv_line(["image", "reason"])
@@ -133,7 +133,8 @@ class ScoreFile:
             lock.acquire(timeout=0)
         except Timeout:
             raise ValueError(
-                f"{self.path}: another process is writing it; wait for that, or give another file"
+                f"{self.path}: another process is writing it; wait until it ends, or give another "
+                "file"
             ) from None
         try:
             yield
@@ -142,28 +143,28 @@ class ScoreFile:
             lock.release()
 
     def resume(self, pictures: Iterator[P]) -> list[P]:
-        """Pass over the pictures that are recorded already.
+        """Skip the pictures that are already recorded.
 
         Args:
-            pictures: In the order of the first time; those that are left stay in it.
+            pictures: The same pictures as before, in the same order; the iterator is advanced to
+                the first new one.
 
         Returns:
-            Those that had no score. They are to be tried again, before the others: the first rows
-            to be recorded are theirs.
+            The earlier failures. Retry them first: the next rows to record must be theirs.
 
         Raises:
-            ValueError: If they are not those of the first time.
+            ValueError: If the pictures differ from those recorded.
         """
         scored, failed = self._recorded_scores(), self._recorded_failures()
         next_scored, next_failed = next(scored, None), next(failed, None)
         again: list[P] = []
-        failure = 0  # that comes next
+        failure = 0  # index of the next one
         while next_scored is not None or next_failed is not None:
             picture = next(pictures, None)
             shown = None if picture is None else printable(picture.name)
             if picture is not None and shown == next_scored:
                 next_scored = next(scored, None)
-                if shown == next_failed:  # killed between the two files of a repair
+                if shown == next_failed:  # a repair was killed between the two files
                     self._outdated.add(failure)
                     next_failed, failure = next(failed, None), failure + 1
             elif picture is not None and shown == next_failed:
@@ -172,20 +173,20 @@ class ScoreFile:
                 next_failed, failure = next(failed, None), failure + 1
                 self.failed += 1
             else:
-                goes_on = "ends" if shown is None else f"has {shown}"
+                here = "this list ends" if shown is None else f"this list has {shown}"
                 raise ValueError(
-                    f"{self.path}: holds scores of another list of pictures, which goes on with "
-                    f"{next_scored or next_failed} where this one {goes_on}; give the same list, "
-                    "another file, or --overwrite"
+                    f"{self.path}: holds scores of another list of pictures ({here} where the file "
+                    f"has {next_scored or next_failed}); give the same list, another file, or "
+                    "--overwrite"
                 )
             self.done += 1
         return again
 
     def record(self, row: Row) -> None:
-        """Append a picture: to the scores, or to the failures.
+        """Append a picture to the scores or the failures.
 
         Args:
-            row: Its T scores, or the reason why there are none.
+            row: Its result.
         """
         if len(self._retries) < len(self._retried):
             self._retries.append(row)
@@ -202,7 +203,7 @@ class ScoreFile:
             self.done += 1
 
     def _repair(self) -> None:
-        """Put the scores of pictures that had none where they belong."""
+        """Insert the scores of earlier failures where they belong."""
         found: dict[int, list[bytes]] = {}
         for (failure, before), row in zip(self._retried, self._retries, strict=True):
             if row.scores is not None:
@@ -223,7 +224,7 @@ class ScoreFile:
                 self.failures.unlink()
 
     def _line(self, row: Row, scores: list[float]) -> bytes:
-        # Nine digits bring back every float32.
+        # Nine digits represent every float32 exactly.
         values: list[Any] = [float(f"{score:.9g}") for score in scores]
         if self._marks_resized:
             values.append(row.resized_from)
@@ -235,30 +236,32 @@ class ScoreFile:
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
     def finish(self) -> None:
-        """Write the Parquet file from its rows; make a file of no rows if every picture failed."""
+        """Write the Parquet file from its rows; if all pictures failed, write an empty file."""
         if self._retried == [] and self._outdated:
             self._repair()
         if self.is_parquet and self.path.exists() and not self.rows.exists():
-            return  # complete before
+            return  # already complete
         self._rows.append(b"")
         if self.is_parquet:
             self._write_parquet()
 
-    def _claim(self) -> None:
+    def _check_settings(self) -> None:
         mine = json.loads(json.dumps({"scores": self.names, **self.settings}))
         if self.facts.exists():
             with self._readable(self.facts):
                 theirs = dict(json.loads(self.facts.read_text()))
             if other := [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]:
-                changed = "; ".join(f"{k} {theirs.get(k)} there, {mine.get(k)} now" for k in other)
+                changed = "; ".join(
+                    f"{k}: {theirs.get(k)} in the file, {mine.get(k)} now" for k in other
+                )
                 raise ValueError(
-                    f"{self.path}: was begun with other settings ({changed}); give those, another "
-                    "file, or --overwrite"
+                    f"{self.path}: was started with other settings ({changed}); use the same, "
+                    "another file, or --overwrite"
                 )
             return
         if there := [f for f in (self.path, self.rows, self.failures) if f.exists()]:
             raise ValueError(
-                f"{there[0]}: exists, and {self.facts.name} with its settings does not; give "
+                f"{there[0]}: exists, but {self.facts.name} with its settings does not; give "
                 "another file, or --overwrite"
             )
         replace_file(self.facts, [json.dumps(mine, indent=2).encode(), b"\n"])
@@ -289,7 +292,7 @@ class ScoreFile:
             yield
         except (ValueError, LookupError, TypeError, csv.Error) as error:
             raise ValueError(
-                f"{path}: is damaged or was changed ({error}); give another file, or --overwrite"
+                f"{path}: damaged or modified ({error}); give another file, or --overwrite"
             ) from error
 
     def _parquet_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -300,7 +303,7 @@ class ScoreFile:
                 yield from batch.to_pylist()
 
     def _unpack(self) -> None:
-        """Turn a complete Parquet file into rows again, to which others are added."""
+        """Convert a complete Parquet file back to rows, so that others can be added."""
         if self.is_parquet and self.path.exists() and not self.rows.exists():
             rows = self._parquet_rows(self._columns)
             replace_file(self.rows, (self._json_line(list(row.values())) for row in rows))

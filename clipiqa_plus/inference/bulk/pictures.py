@@ -1,4 +1,4 @@
-"""One listed picture, and its way to pixels: where it lies, and how large it may be."""
+"""A picture to score: its location, the limit on its size, and decoding."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from clipiqa_plus.inference.bulk.durable_files import printable
 
 Oversize = Literal["error", "resize"]
 
-BAD_NAME = "name with a line break or not in UTF-8; rename the file"
+BAD_NAME = "the name has a line break or is not UTF-8; rename the file"
 
-# Pillow opens none that is larger: its guard against files that unpack to fill the memory.
+# Pillow refuses larger pictures, to guard against decompression bombs.
 _PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 
 
 class Picture(NamedTuple):
-    """Where a picture lies. It is small: what it holds is read when it is decoded."""
+    """The location of a picture; its bytes are read when it is decoded."""
 
     name: str
-    """Of its row in the output: the path, or ``shard.tar/member`` in a shard."""
+    """Name in the output: the path, or ``shard.tar/member`` in a shard."""
     path: str = ""
-    """Of the file that it is, or that it lies in; with ``://`` a place that fsspec opens."""
+    """The file that contains it; a URL (``://``) is opened by fsspec."""
     offset: int = 0
-    """First byte in that file."""
+    """Position of its first byte in the file."""
     size: int | None = None
-    """Number of bytes; None for a whole file."""
+    """Number of bytes; None for the whole file."""
     data: bytes | None = None
-    """Its bytes, where they cannot be read later."""
+    """Its bytes, if they cannot be read later."""
     flaw: str = ""
-    """Why there is nothing to read."""
+    """Why it cannot be read."""
 
     def open(self) -> BinaryIO:
         """Open it for reading.
 
         Raises:
             OSError: If it cannot be opened.
-            ValueError: If its shard ends within it.
+            ValueError: If its shard is truncated.
         """
         if self.data is not None:
             return io.BytesIO(self.data)
@@ -59,33 +59,33 @@ class Picture(NamedTuple):
             file.seek(self.offset)
             data = file.read(self.size)
         if len(data) < self.size:
-            raise ValueError("the shard ends within it")
+            raise ValueError("the shard is truncated")
         return io.BytesIO(data)
 
 
 class Decoded(NamedTuple):
-    """A picture's pixels, or the reason why there are none."""
+    """The pixels of a picture, or the reason of a failure."""
 
     image: Tensor | None = None
     """uint8 [3, H, W], RGB."""
     reason: str = ""
     resized_from: str = ""
-    """Its own size, as ``8000x6000``, if that was above the limit."""
+    """Original size, such as ``8000x6000``, if it was above the limit."""
 
 
 @dataclass(frozen=True)
 class SizeLimit:
-    """What happens to pictures too large for the memory.
+    """Limit on the size of pictures, for bounded memory.
 
     Args:
-        max_pixels: Most pixels that are scored as they are; None knows no limit but Pillow's, twice
-            ``PIL.Image.MAX_IMAGE_PIXELS``, beyond which a picture is a failure always.
-        oversize: ``error`` lists larger pictures as failures; ``resize`` scores them made smaller
-            (to ``max_pixels``, aspect kept, by Pillow's antialiased bicubic filter), which is not
-            the published score: each such row is marked.
+        max_pixels: Maximum number of pixels; None for no limit other than Pillow's, twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``, beyond which a picture always fails.
+        oversize: ``error`` records larger pictures as failures. ``resize`` downsizes them to
+            ``max_pixels`` (keeping the aspect ratio, by Pillow's antialiased bicubic filter) and
+            marks their rows, since this does not give the published score.
 
     Raises:
-        ValueError: If the limit is below 1 or beyond Pillow's, or missing for ``resize``.
+        ValueError: If ``max_pixels`` is below 1, above Pillow's limit, or missing for ``resize``.
     """
 
     max_pixels: int | None = None
@@ -101,26 +101,26 @@ class SizeLimit:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it adds to the settings of the scores: nothing if there is no limit."""
+        """Settings to record with the scores; empty without a limit."""
         if self.max_pixels is None:
             return {}
         return {"max_pixels": self.max_pixels, "oversize": self.oversize}
 
 
 NO_LIMIT = SizeLimit()
-"""Every picture that Pillow opens is scored as it is."""
+"""No limit other than Pillow's."""
 
 
 def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
     """Decode a picture to RGB by the rules of :func:`~clipiqa_plus.data.images.read_rgb`.
 
     Args:
-        picture: Where it lies.
-        least_size: Least height and width that the backbone takes.
-        limit: Of its size.
+        picture: The picture.
+        least_size: Minimum height and width for the backbone.
+        limit: Limit on its size.
 
     Returns:
-        Pixels or reason; it raises nothing.
+        Its pixels, or the reason of the failure; no exception is raised.
     """
     if picture.flaw:
         return Decoded(reason=picture.flaw)
@@ -141,7 +141,7 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
         rgb = _shrink(rgb, cast(int, limit.max_pixels))
     if min(rgb.shape[:2]) < least_size:
         size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels"
-        return Decoded(reason=f"{size}; the backbone takes {least_size} or more")
+        return Decoded(reason=f"{size}; the backbone needs at least {least_size} per side")
     resized_from = f"{width}x{height}" if is_large else ""
     return Decoded(torch.from_numpy(rgb).permute(2, 0, 1), resized_from=resized_from)
 

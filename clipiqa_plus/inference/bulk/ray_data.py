@@ -1,4 +1,4 @@
-"""The same scoring as a Ray Data pipeline, over the machines of a cluster."""
+"""Scoring as a Ray Data pipeline on the machines of a cluster."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from clipiqa_plus.inference.scorer import Scorer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Pictures and bytes that travel from a shard to a scoring process at once.
+# Maximum number of pictures and bytes sent to a scoring process at once.
 _MOST_PICTURES = 256
 _MOST_BYTES = 16_000_000
 
 
-class _Part(NamedTuple):
-    """Some of the pictures of a place, by their numbers there."""
+class _Slice(NamedTuple):
+    """A range of the pictures at a location."""
 
-    place: str
+    location: str
     start: int = 0
     stop: int | None = None
 
@@ -53,33 +53,33 @@ def score_with_ray(
     devices: int = 1,
     device: str | None = None,
 ) -> Summary:
-    """Score pictures by processes of Ray, which begins a process that died, and its work, anew.
+    """Score pictures in Ray processes; Ray restarts a process that dies and repeats its work.
 
-    A Ray cluster is taken from ``RAY_ADDRESS``, or is the one that the caller began; else there is
-    one on this machine for the time of the run. Its machines need this package, and must see the
-    files that ``load`` and the sources name. The scores are those of
-    :func:`~clipiqa_plus.inference.bulk.score_files`, to fp32 rounding, in the same order and files.
+    The cluster is that of the caller or of ``RAY_ADDRESS``; otherwise one is started on this machine
+    for the duration of the run. Its machines need this package and access to the files that
+    ``load`` and the sources name. Scores, order and files are those of
+    :func:`~clipiqa_plus.inference.bulk.score_files`, up to fp32 rounding.
 
     Args:
-        scorer: The preset, for names and settings; it scores nothing.
-        load: Loads the preset in each process, as ``partial(load, "clipiqa")`` does.
+        scorer: The scorer, for its columns and settings only.
+        load: Loads the scorer in each process, such as ``partial(load, "clipiqa")``.
         sources: See :func:`~clipiqa_plus.inference.bulk.storage.find_locations`.
-        out: See :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`; or a URL, where the files
-            are put when they are complete: such a run cannot be resumed.
-        batch_size: Most pictures that are encoded at once.
-        workers: Threads that decode in each process; None takes 2.
-        overwrite: Begin anew.
-        progress: Show progress on the standard error.
-        limit: Of the size of a picture.
-        devices: Number of processes, each with one GPU, or one CPU if there are none.
-        device: ``cpu`` or ``cuda``; None takes GPUs if the cluster has them.
+        out: See :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`; or a URL, to which the
+            complete files are copied. Runs with a URL cannot be resumed.
+        batch_size: Maximum number of pictures encoded at once.
+        workers: Number of decoding threads per process; None uses 2.
+        overwrite: Replace an existing file.
+        progress: Show progress on stderr.
+        limit: Limit on the size of a picture.
+        devices: Number of processes, each with one GPU, or with one CPU if there are no GPUs.
+        device: ``cpu`` or ``cuda``; None uses GPUs if the cluster has any.
 
     Returns:
-        What was done.
+        A summary of the run.
 
     Raises:
         FileNotFoundError: If a source does not exist.
-        ValueError: If there are no pictures, or ``out`` holds something else.
+        ValueError: If there are no pictures, or ``out`` holds other scores.
         ImportError: If Ray is not installed.
     """
     workers = 2 if workers is None else workers
@@ -89,56 +89,56 @@ def score_with_ray(
         )
     out = fspath(out)
     begin = time.perf_counter()
-    places = list(find_locations(sources))
-    counts = [count_pictures(place) for place in places]
+    locations = list(find_locations(sources))
+    counts = [count_pictures(location) for location in locations]
     total = None if None in counts else sum(count for count in counts if count)
     if total == 0:
         raise ValueError(f"{', '.join(sources)}: no pictures there")
     with ExitStack() as stack:
         stack.enter_context(_cluster(devices))
-        target = _claim(out, overwrite, stack)
+        target = _local_path(out, overwrite, stack)
         settings = {**scorer.settings, **limit.settings}
         file = stack.enter_context(ScoreFile(target, scorer.columns, settings, overwrite))
-        work, again = _resume(places, file)
+        work, again = _resume(locations, file)
         earlier = file.done
         if total == earlier:
             work = work[:again]
         rows = _pipeline(work, load, batch_size, workers, limit, devices, device)
         record(rows, file, None if total is None else total - earlier + again, progress)
-        failures = _put(file, out)
+        failures = _upload(file, out)
     seconds = time.perf_counter() - begin
     return Summary(file.done - file.failed, file.failed, earlier, seconds, failures)
 
 
 class _Listed(NamedTuple):
-    """A picture by its place, and its number there."""
+    """A picture by the index of its location and its index there."""
 
     name: str
-    place: int
+    location: int
     number: int
 
 
-def _resume(places: Sequence[str], file: ScoreFile) -> tuple[list[_Part], int]:
-    """Return what is to be scored, and how much of it is tried again: that comes first."""
+def _resume(locations: Sequence[str], file: ScoreFile) -> tuple[list[_Slice], int]:
+    """Return the slices to score, and how many of them, at the beginning, are retries."""
     last = _Listed("", 0, -1)
 
     def pictures() -> Iterator[_Listed]:
         nonlocal last
-        for index, place in enumerate(places):
-            for number, picture in enumerate(pictures_in(place)):
+        for index, location in enumerate(locations):
+            for number, picture in enumerate(pictures_in(location)):
                 last = _Listed(picture.name, index, number)
                 yield last
 
     again = file.resume(pictures())
-    parts = [_Part(places[p.place], p.number, p.number + 1) for p in again]
-    parts.append(_Part(places[last.place], last.number + 1))
-    parts += [_Part(place) for place in places[last.place + 1 :]]
-    return parts, len(again)
+    slices = [_Slice(locations[p.location], p.number, p.number + 1) for p in again]
+    slices.append(_Slice(locations[last.location], last.number + 1))
+    slices += [_Slice(location) for location in locations[last.location + 1 :]]
+    return slices, len(again)
 
 
 @contextmanager
 def _cluster(devices: int) -> Iterator[None]:
-    """Use the cluster that is there, or one on this machine that ends with the block."""
+    """Use the existing cluster, or start one on this machine for the duration of the block."""
     try:
         import ray
         import ray.data
@@ -150,7 +150,7 @@ def _cluster(devices: int) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     more: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
-        # One CPU beyond those of the scoring processes lists what is in shards.
+        # One CPU more than the scoring processes need, to list the members of shards.
         cpus = max(os.cpu_count() or 1, devices + 1)
         more = {"num_cpus": cpus, "include_dashboard": False}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -161,8 +161,8 @@ def _cluster(devices: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _claim(out: str, overwrite: bool, stack: ExitStack) -> Path:
-    """Return the file to write: itself, or one in a folder of its own until it is complete."""
+def _local_path(out: str, overwrite: bool, stack: ExitStack) -> Path:
+    """Return the local file to write: ``out`` itself, or a temporary file if it is a URL."""
     if "://" not in out:
         return Path(out)
     fs, path = fsspec.url_to_fs(out)
@@ -172,8 +172,8 @@ def _claim(out: str, overwrite: bool, stack: ExitStack) -> Path:
     return Path(folder) / path.rpartition("/")[2]
 
 
-def _put(file: ScoreFile, out: str) -> str:
-    """Bring the complete files to where they belong, and name the one of the failures."""
+def _upload(file: ScoreFile, out: str) -> str:
+    """Copy the files to the output URL, if it is one; return the location of the failures."""
     if "://" not in out:
         return str(file.failures)
     fs, path = fsspec.url_to_fs(out)
@@ -186,7 +186,7 @@ def _put(file: ScoreFile, out: str) -> str:
 
 
 def _pipeline(
-    work: Sequence[_Part],
+    work: Sequence[_Slice],
     load: LoadScorer,
     batch_size: int,
     workers: int,
@@ -201,11 +201,12 @@ def _pipeline(
         return
     device = device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")
     kinds = [pa.binary(), pa.int64(), pa.int64()]
-    schema = pa.schema(zip(_Part._fields, kinds, strict=True))
+    schema = pa.schema(zip(_Slice._fields, kinds, strict=True))
     size = max(1, min(_MOST_PICTURES, len(work) // (4 * devices)))
+    encoded = [{**one._asdict(), "location": os.fsencode(one.location)} for one in work]
     parts = [
-        pa.Table.from_pylist([{**p._asdict(), "place": os.fsencode(p.place)} for p in part], schema)
-        for part in (work[start : start + size] for start in range(0, len(work), size))
+        pa.Table.from_pylist(encoded[start : start + size], schema)
+        for start in range(0, len(work), size)
     ]
     data = ray.data.from_arrow(parts)
     data.context.execution_options.preserve_order = True
@@ -213,7 +214,7 @@ def _pipeline(
     data.context.print_on_execution_start = False
     scored = data.map_batches(_list, batch_size=None, batch_format="pyarrow").map_batches(
         _ScoringProcess,
-        batch_size=4 * batch_size,  # one block is decoded while another is scored
+        batch_size=4 * batch_size,  # one batch is decoded while another is scored
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=devices),
         fn_constructor_args=(load, device, workers, limit, batch_size),
@@ -226,12 +227,12 @@ def _pipeline(
 
 
 class _ScoringProcess:
-    """Scores tables of pictures; Ray makes one in each process."""
+    """Scores tables of pictures; Ray creates one in each process."""
 
     def __init__(
         self, load: LoadScorer, device: str, workers: int, limit: SizeLimit, batch_size: int
     ) -> None:
-        self.blocks = BatchScorer(load(device=device), workers, limit)
+        self.scorer = BatchScorer(load(device=device), workers, limit)
         self.batch_size = batch_size
         self.ahead = batches_ahead(workers, batch_size)
 
@@ -239,24 +240,24 @@ class _ScoringProcess:
         import pyarrow as pa
 
         pictures = (Picture(**row) for row in table.to_pylist())
-        blocks = self.blocks.score(batched(pictures, self.batch_size), self.ahead)
-        rows = [row._asdict() for block in blocks for row in block]
+        scored = self.scorer.score(batched(pictures, self.batch_size), self.ahead)
+        rows = [row._asdict() for batch in scored for row in batch]
         kinds = [pa.string(), pa.list_(pa.float64()), pa.string(), pa.string()]
         return pa.Table.from_pylist(rows, pa.schema(zip(Row._fields, kinds, strict=True)))
 
 
 def _list(table: pa.Table) -> Iterator[pa.Table]:
-    """Turn places into pictures, in tables of a bounded size."""
+    """Expand slices to pictures, in tables of bounded size."""
     import pyarrow as pa
 
     kinds = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.large_binary(), pa.string()]
     schema = pa.schema(zip(Picture._fields, kinds, strict=True))
     rows: list[dict[str, Any]] = []
     size = 0
-    for place in table.to_pylist():
-        pictures = pictures_in(os.fsdecode(place["place"]))
-        for picture in islice(pictures, place["start"], place["stop"]):
-            if printable(picture.name) != picture.name:  # no text to Arrow
+    for part in table.to_pylist():
+        pictures = pictures_in(os.fsdecode(part["location"]))
+        for picture in islice(pictures, part["start"], part["stop"]):
+            if printable(picture.name) != picture.name:  # not a valid string in Arrow
                 picture = Picture(printable(picture.name), flaw=BAD_NAME)
             rows.append(picture._asdict())
             size += len(picture.data or b"")

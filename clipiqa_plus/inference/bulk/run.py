@@ -1,4 +1,4 @@
-"""From picture files to a file of scores, in one pass and in constant memory."""
+"""Score picture files in one pass and in constant memory."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from clipiqa_plus.inference.scorer import Scorer
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did."""
+    """Summary of a run."""
 
     scored: int
-    """Pictures with a score in the file, those of earlier runs included."""
+    """Number of pictures with a score, including earlier runs."""
     failed: int
-    """Pictures without."""
+    """Number of pictures without a score."""
     earlier: int
-    """Pictures that earlier runs had recorded."""
+    """Number of pictures recorded by earlier runs."""
     seconds: float
-    """Time of this run."""
+    """Duration of this run."""
     failures: str
-    """Path or URL of the file of the pictures without a score, and why; exists if there are any."""
+    """Path or URL of the file of failures and their reasons; it exists only if there are any."""
 
     @property
     def rate(self) -> float:
-        """Pictures a second in this run."""
+        """Pictures per second in this run."""
         return (self.scored + self.failed - self.earlier) / max(self.seconds, 1e-9)
 
 
@@ -63,41 +63,41 @@ def score_files(
     devices: Sequence[str] = (),
     load: LoadScorer | None = None,
 ) -> Summary:
-    """Score picture files, going on where an earlier run of the same settings was stopped.
+    """Score picture files; an interrupted run with the same settings is resumed.
 
-    Pictures that had no score then are tried again, and come into the place where they belong.
+    Earlier failures are retried, and their scores inserted in order.
 
     Args:
-        scorer: The preset.
+        scorer: The scorer.
         sources: Files, folders, globs, tar shards or ``-``, see
             :func:`~clipiqa_plus.inference.bulk.inputs.find_pictures`.
-        out: File to write, see :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`.
-        batch_size: Most pictures that are encoded at once; those of one size go together.
-        workers: Threads that decode ahead of the model; None takes the number of cores, at most 16
-            for each process.
-        overwrite: Begin anew.
-        progress: Show progress on the standard error.
-        limit: Of the size of a picture.
-        devices: Score in a process of its own for each of these, instead of in this one. The
-            scores are the same to fp32 rounding (the processes share the threads of torch).
-        load: Loads the preset in those processes, as ``partial(load, "clipiqa")`` does. A script
-            that is run must guard its first call by ``if __name__ == "__main__"``.
+        out: Output file, see :class:`~clipiqa_plus.inference.bulk.output.ScoreFile`.
+        batch_size: Maximum number of pictures per batch; those of equal size are encoded together.
+        workers: Number of threads that decode ahead of the model; None uses the number of cores,
+            at most 16 per process.
+        overwrite: Replace an existing file.
+        progress: Show progress on stderr.
+        limit: Limit on the size of a picture.
+        devices: Score in one process per device instead of in this process. The scores are equal
+            up to fp32 rounding (the processes share torch's threads).
+        load: Loads the scorer in these processes, such as ``partial(load, "clipiqa")``. A script
+            must guard the call by ``if __name__ == "__main__"``.
 
     Returns:
-        What was done. A picture that cannot be read is listed and does not stop the run.
+        A summary of the run. Pictures that cannot be read are recorded and do not stop it.
 
     Raises:
         FileNotFoundError: If a source does not exist.
-        ValueError: If there are no pictures, or ``out`` holds something else.
+        ValueError: If there are no pictures, or ``out`` holds other scores.
         RuntimeError: If one of several processes died; the run can be resumed.
     """
     if batch_size < 1 or (workers is not None and workers < 1):
         raise ValueError(f"batch_size {batch_size}, workers {workers}: give 1 or more")
     if devices and load is None:
-        raise ValueError("devices: give load, which loads the preset in their processes")
+        raise ValueError("devices: give load, which loads the scorer in their processes")
     workers = workers or min(16 * max(1, len(devices)), os.cpu_count() or 1)
     check_sources(sources)
-    # A list on standard input can be read once, so only the others are counted first.
+    # A list on standard input can only be read once, so it is not counted first.
     total = None if STDIN in sources else sum(1 for _ in find_pictures(sources))
     if total == 0:
         raise ValueError(f"{', '.join(sources)}: no pictures there")
@@ -108,13 +108,13 @@ def score_files(
         pictures = find_pictures(sources)
         again = file.resume(pictures)
         earlier = file.done
-        blocks = batched(chain(again, pictures), batch_size)
+        batches = batched(chain(again, pictures), batch_size)
         if load and devices:
             ahead = batches_ahead(workers // len(devices), batch_size)
-            rows = score_on_devices(load, devices, blocks, ahead, workers, limit)
+            rows = score_on_devices(load, devices, batches, ahead, workers, limit)
         else:
             here = stack.enter_context(BatchScorer(scorer, workers, limit))
-            rows = here.score(blocks, batches_ahead(workers, batch_size))
+            rows = here.score(batches, batches_ahead(workers, batch_size))
         stack.enter_context(closing(rows))
         left = None if total is None else total - earlier + len(again)
         record(rows, file, left, progress)
@@ -125,16 +125,16 @@ def score_files(
 def score_pictures(
     scorer: Scorer, sources: Sequence[str], workers: int | None = None, limit: SizeLimit = NO_LIMIT
 ) -> Generator[Row]:
-    """Score picture files one after the other, without a file of scores.
+    """Score picture files one by one, without an output file.
 
     Args:
-        scorer: The preset.
+        scorer: The scorer.
         sources: See :func:`score_files`.
         workers: See :func:`score_files`.
-        limit: Of the size of a picture.
+        limit: Limit on the size of a picture.
 
     Yields:
-        Their rows, in order.
+        The row of each picture, in order.
 
     Raises:
         FileNotFoundError: If a source does not exist.
@@ -152,20 +152,20 @@ def score_pictures(
 
 
 def record(
-    blocks: Iterable[Sequence[Row]], file: ScoreFile, total: int | None, progress: bool
+    batches: Iterable[Sequence[Row]], file: ScoreFile, total: int | None, progress: bool
 ) -> None:
-    """Write rows as they come, then finish the file.
+    """Write rows as they arrive, then finish the file.
 
     Args:
-        blocks: The rows.
-        file: Where to.
-        total: Their number, if it is known.
-        progress: Show progress on the standard error.
+        batches: Batches of rows.
+        file: The file of scores.
+        total: Total number of rows, if known.
+        progress: Show progress on stderr.
     """
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("", total=total)
-        for rows in blocks:
+        for rows in batches:
             for row in rows:
                 file.record(row)
             bar.advance(task, len(rows))

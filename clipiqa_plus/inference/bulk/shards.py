@@ -1,4 +1,4 @@
-"""Pictures in tar shards (WebDataset), listed member by member."""
+"""Pictures in tar shards (WebDataset)."""
 
 from __future__ import annotations
 
@@ -14,39 +14,38 @@ from clipiqa_plus.inference.bulk.pictures import Picture
 PICTURE_NAME = re.compile(
     r"[^.].*\.(avif|bmp|gif|jfif|jp2|jpe?g|p[bgnp]m|png|tga|tiff?|webp)", re.IGNORECASE | re.DOTALL
 )
-"""Of the files in a folder or shard, those taken for pictures; one that is named always is."""
+"""Names of pictures in folders and shards. Files named explicitly are always taken as pictures."""
 
 SHARD_NAME = re.compile(r"[^.].*\.(tar|tar\.gz|tgz)", re.IGNORECASE | re.DOTALL)
-"""Files that are taken for shards."""
+"""Names of shards."""
 
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
 def is_shard(path: str) -> bool:
-    """Return whether a file, by its name, is a shard."""
+    """Return True if the name of a file is that of a shard."""
     return SHARD_NAME.fullmatch(os.path.basename(path)) is not None
 
 
 def members(path: str, stream: BinaryIO | None = None) -> Iterator[Picture]:
-    """List the pictures in a shard in their order, in constant memory.
+    """List the pictures in a shard in order, in constant memory.
 
-    Of a plain tar only the headers are read, and each picture where and when it is decoded. A
-    compressed tar has no such places: its pictures come with their bytes, and so do all that are
-    read from a stream.
+    Of an uncompressed tar, only the headers are read here; pictures are read when they are decoded.
+    Pictures of compressed tars and of streams come with their bytes.
 
     Args:
         path: The shard; its pictures are named ``path/member``.
-        stream: Read it from here instead.
+        stream: Read the shard from this stream instead.
 
     Yields:
-        Its pictures; last, if it is damaged or ends too early, a flaw of the name ``path``.
+        Its pictures. If it is damaged or truncated, the last one is a flaw named ``path``.
     """
     plain = path.lower().endswith(".tar")
     mode = ("r|" if stream else "r:") + ("" if plain else "gz")
     try:
         with tarfile.open(path, mode, stream, tarinfo=_Member) as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
-                archive.members.clear()  # it would remember them all
+                archive.members.clear()  # tarfile would keep all members
                 name = f"{path}/{member.name}"
                 if not _is_picture(member.name) or member.isdir():
                     continue
@@ -59,17 +58,14 @@ def members(path: str, stream: BinaryIO | None = None) -> Iterator[Picture]:
     except FileNotFoundError:
         yield Picture(path, flaw="no such file")
     except _DAMAGE as error:
-        yield Picture(path, flaw=f"damaged shard, listed up to there ({error})")
+        yield Picture(path, flaw=f"damaged shard, read up to the damage ({error})")
 
 
 def find_member(name: str) -> Picture | None:
-    """Find a picture in a shard by the name that :func:`members` gave it.
+    """Return the picture with a name given by :func:`members`; None if it does not exist.
 
     Args:
         name: ``shard.tar/member``.
-
-    Returns:
-        The picture; None if there is none.
     """
     for match in re.finditer(r"/", name):
         shard = name[: match.start()]
@@ -79,7 +75,7 @@ def find_member(name: str) -> Picture | None:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose header must be whole: tarfile takes a damaged one for the end."""
+    """A member with a checked header: tarfile treats a damaged one as the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:

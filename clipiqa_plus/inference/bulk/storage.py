@@ -1,4 +1,4 @@
-"""Pictures in any place that fsspec opens: files, tar shards and Parquet tables, here or remote."""
+"""Pictures in files, tar shards and Parquet tables, local or at URLs that fsspec opens."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from clipiqa_plus.inference.bulk.inputs import check_sources, find_files
 from clipiqa_plus.inference.bulk.pictures import Picture
 from clipiqa_plus.inference.bulk.shards import PICTURE_NAME, is_shard, members
 
-_ROWS = 64  # of a table, read at once
+_ROWS = 64  # rows of a table read at once
 _COLUMNS = ("bytes", "image", "path")
-_NOTHING = "neither bytes nor a path in this row"
+_NOTHING = "the row has neither bytes nor a path"
 
 
 def find_locations(sources: Sequence[str]) -> Iterator[str]:
-    """List files, shards and tables in a fixed order, each once.
+    """List files, shards and tables in a fixed order, without duplicates.
 
     Args:
-        sources: As for :func:`~clipiqa_plus.inference.bulk.inputs.find_pictures`; or, with
-            ``://``, places that fsspec knows: files, folders and globs. A Parquet table is taken
-            where it is named or matched by a glob.
+        sources: As for :func:`~clipiqa_plus.inference.bulk.inputs.find_pictures`; or URLs
+            (``://``) that fsspec opens: files, folders and globs. Parquet tables must be named or
+            matched by a glob.
 
     Yields:
         Paths and URLs of files.
@@ -52,76 +52,76 @@ def _remote(source: str) -> Iterator[str]:
     else:
         found = sorted(fs.glob(path)) if "*" in path else [path] if fs.exists(path) else []
         if not found:
-            raise FileNotFoundError(f"{source}: no such file, folder or glob with files")
+            raise FileNotFoundError(f"{source}: no such file or folder, and no file matches it")
     yield from (fs.unstrip_protocol(path) for path in found)
 
 
-def pictures_in(place: str) -> Iterator[Picture]:
+def pictures_in(location: str) -> Iterator[Picture]:
     """List the pictures in a file, shard or table.
 
-    Of a table the first of the columns ``bytes``, ``image`` and ``path`` is taken. It holds encoded
-    pictures, which are named ``table.parquet/N`` with N from 0; or paths, which are their names; or
-    both in a struct, as in tables of Hugging Face.
+    Of a table, the first of the columns ``bytes``, ``image`` and ``path`` is read. It contains
+    encoded pictures, which are named ``table.parquet/N`` with N from 0; or paths, which serve as
+    names; or structs of both, as in Hugging Face datasets.
 
     Args:
-        place: See :func:`find_locations`.
+        location: See :func:`find_locations`.
 
     Yields:
-        Pictures, those of shards as :func:`~clipiqa_plus.inference.bulk.shards.members` does. A
-        shard or table that cannot be read is a flaw of its name.
+        Pictures; for those in shards, see :func:`~clipiqa_plus.inference.bulk.shards.members`. A
+        shard or table that cannot be read yields a flaw of its name.
     """
-    is_remote = "://" in place
-    if is_shard(place) and is_remote:
+    is_remote = "://" in location
+    if is_shard(location) and is_remote:
         try:
-            with fsspec.open(place) as file:
-                yield from members(place, file)
+            with fsspec.open(location) as file:
+                yield from members(location, file)
         except OSError as error:
-            yield Picture(place, flaw=f"not readable ({error})")
-    elif is_shard(place):
-        yield from members(place)
-    elif place.endswith(".parquet"):
-        yield from _rows_of(place)
+            yield Picture(location, flaw=f"not readable ({error})")
+    elif is_shard(location):
+        yield from members(location)
+    elif location.endswith(".parquet"):
+        yield from _rows_of(location)
     else:
-        yield Picture(place, place)
+        yield Picture(location, location)
 
 
-def count_pictures(place: str) -> int | None:
-    """Return the number of pictures in a file, shard or table, or None if that takes long."""
-    if is_shard(place):
-        return None if "://" in place else sum(1 for _ in members(place))
-    if place.endswith(".parquet"):
+def count_pictures(location: str) -> int | None:
+    """Return the number of pictures in a file, shard or table, or None if counting is slow."""
+    if is_shard(location):
+        return None if "://" in location else sum(1 for _ in members(location))
+    if location.endswith(".parquet"):
         import pyarrow.parquet as pq
 
         try:
-            with fsspec.open(place) as file:
+            with fsspec.open(location) as file:
                 return pq.ParquetFile(file).metadata.num_rows
         except (OSError, ValueError):  # reported when it is read
             return 1
     return 1
 
 
-def _rows_of(place: str) -> Iterator[Picture]:
+def _rows_of(location: str) -> Iterator[Picture]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with fsspec.open(place) as file:
+        with fsspec.open(location) as file:
             table = pq.ParquetFile(file)
             columns = [name for name in _COLUMNS if name in table.schema_arrow.names]
             if not columns:
-                yield Picture(place, flaw=f"a table needs a column {', '.join(_COLUMNS)}")
+                yield Picture(location, flaw=f"the table has no column {' or '.join(_COLUMNS)}")
                 return
             number = 0
             for batch in table.iter_batches(_ROWS, columns=columns[:1]):
                 for value in batch.column(0).to_pylist():
-                    yield _of_value(f"{place}/{number}", value)
+                    yield _of_value(f"{location}/{number}", value)
                     number += 1
     except (OSError, pa.ArrowException) as error:
-        yield Picture(place, flaw=f"not a readable table ({error})")
+        yield Picture(location, flaw=f"not a readable table ({error})")
 
 
 def _of_value(row: str, value: Any) -> Picture:
-    if isinstance(value, dict):  # a picture as Hugging Face's datasets keeps it
+    if isinstance(value, dict):  # as stored by Hugging Face datasets
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str):
         return Picture(value, value)

@@ -30,7 +30,7 @@ def test_a_dead_process_is_one_error_and_the_run_goes_on_to_the_scores_of_one(
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     sources, two = [str(tmp_path / "in")], ("cpu", "cpu")
     mortal = partial(load_mortal, tmp_path / "died")
-    with pytest.raises(RuntimeError, match="the same command goes on where it was"):
+    with pytest.raises(RuntimeError, match="run the same command to resume"):
         score_files(scorer, sources, there, 4, devices=two, load=mortal)
     assert (tmp_path / "died").exists()
     before = pd.read_csv(there)
@@ -58,9 +58,9 @@ def test_devices_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert name_devices(2, None) == ["cuda:0", "cuda:1"]
-    with pytest.raises(ValueError, match="devices 3: there are 2 GPUs"):
+    with pytest.raises(ValueError, match="devices 3: this machine has 2 GPUs"):
         name_devices(3, "cuda")
-    with pytest.raises(ValueError, match="cuda:1: names one device"):
+    with pytest.raises(ValueError, match="cuda:1: this is a single device"):
         name_devices(2, "cuda:1")
     with pytest.raises(ValueError, match="devices 0"):
         name_devices(0, None)

@@ -123,7 +123,7 @@ def test_names_of_every_kind(
     failed = pd.read_csv(tmp_path / "s.failed.csv")
     assert len(failed) == 3
     assert {reason.partition(";")[0] for reason in failed["reason"]} == {
-        "name with a line break or not in UTF-8"
+        "the name has a line break or is not UTF-8"
     }
     assert score_files(scorer, sources, out).earlier == len(NAMES) + 3
     page = write_gallery(tmp_path / "g.html", out, scorer.names, scorer.settings).read_text()
@@ -135,5 +135,5 @@ def test_names_of_every_kind(
 def test_a_name_that_is_nearly_right(here: Path, scorer: Scorer, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"b/01\.pgn: .*Did you mean b/01\.png\?"):
         score_files(scorer, ["b/01.pgn"], tmp_path / "s.csv")
-    with pytest.raises(FileNotFoundError, match=r"glob with files$"):
+    with pytest.raises(FileNotFoundError, match=r"no file matches it$"):
         score_files(scorer, ["nowhere/at/all"], tmp_path / "s.csv")

@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_later(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file grows beyond
     try:
-        with pytest.raises(OSError, match=r"cannot be written \(.*make room; the same command"):
+        with pytest.raises(OSError, match=r"cannot be written \(.*free some disk space, then run the same command"):
             score_files(scorer, [str(folder)], out, batch_size=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -138,6 +138,6 @@ def test_a_damaged_file_is_named(folder: Path, scorer: Scorer, tmp_path: Path, n
     (folder / "00.png").write_bytes(b"")
     score_files(scorer, [str(folder)], out)
     (tmp_path / name).write_bytes(b"image\n\n\xff\n")
-    with pytest.raises(ValueError, match=rf"{name}: is damaged or was changed") as caught:
+    with pytest.raises(ValueError, match=rf"{name}: damaged or modified") as caught:
         score_files(scorer, [str(folder)], out)
     assert "--overwrite" in str(caught.value)

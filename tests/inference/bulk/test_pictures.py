@@ -38,7 +38,7 @@ def test_larger_pictures_are_failures_that_say_so(
     assert (settings["max_pixels"], settings["oversize"]) == (3000, "error")
     capsys.readouterr()
     assert main(arguments) == 1  # another limit would mix scores of two kinds
-    assert "max_pixels 3000 there, None now" in capsys.readouterr().err
+    assert "max_pixels: 3000 in the file, None now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -92,7 +92,7 @@ def test_damage_is_listed_once_and_the_rest_is_scored(
     failed = pd.read_csv(tmp_path / "s.failed.csv").set_index("image")["reason"]
     for name in "acd":
         reason = failed[str(tmp_path / f"in/{name}{suffix}")]
-        assert reason.startswith("damaged shard, listed up to there (")
+        assert reason.startswith("damaged shard, read up to the damage (")
     assert failed[f"{whole}/1.png"].startswith("not a readable image")
     scored = list(pd.read_csv(tmp_path / "s.csv")["image"])
     assert scored[-3:] == [f"{whole}/{i}.png" for i in (0, 2, 3)]
@@ -111,7 +111,7 @@ def test_a_picture_cut_by_the_end_of_its_shard(
     score_files(scorer, [str(shard)], tmp_path / "s.csv")
     failed = pd.read_csv(tmp_path / "s.failed.csv")
     assert list(failed["image"]) == [f"{shard}/1.png", str(shard)]
-    assert "the shard ends within it" in failed["reason"][0]
+    assert "the shard is truncated" in failed["reason"][0]
 
 
 @pytest.mark.parametrize("damage", ["header", "end"])

@@ -76,7 +76,7 @@ def test_tables_of_bytes_paths_and_structs(folder: Path, tmp_path: Path) -> None
             assert [p.name for p in pictures] == [rows[0], names[1], *rows[2:]]
         else:
             assert [p.name for p in pictures] == rows
-            assert pictures[1].flaw == "neither bytes nor a path in this row"
+            assert pictures[1].flaw == "the row has neither bytes nor a path"
         whole = [p for p in pictures if not p.flaw]
         assert all(decode(p, 1, NO_LIMIT).image is not None for p in whole)
 
@@ -88,7 +88,7 @@ def test_damaged_tables_are_told(tmp_path: Path) -> None:
     assert flaw.flaw.startswith("not a readable table")
     assert count_pictures(str(tmp_path / "a.parquet")) == 1
     (flaw,) = pictures_in(str(tmp_path / "b.parquet"))
-    assert flaw.flaw == "a table needs a column bytes, image, path"
+    assert flaw.flaw == "the table has no column bytes or image or path"
 
 
 def test_what_is_counted_is_what_is_listed(folder: Path, remote: str) -> None:
