@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, Parameter
 
 from clipiqa_plus import __version__, commands
-from clipiqa_plus.commands.errors import INTERRUPTED, USER_ERRORS, TRACEBACK, interrupted
+from clipiqa_plus.commands.errors import INTERRUPTED, TRACEBACK, USER_ERRORS, interrupted
 
 DESCRIPTION = "Image quality scores by prompting CLIP: train, compare, score, share."
 

@@ -74,7 +74,9 @@ def extract(
         batches = processes.first(prepare)
         mine = batches[processes.rank :: processes.size]
         if batches:
-            processes.each(lambda: _encode(store, backbone, selections, mine, processes, num_workers))
+            processes.each(
+                lambda: _encode(store, backbone, selections, mine, processes, num_workers)
+            )
     finally:
         store.lock.release()
     store.forget_damage()

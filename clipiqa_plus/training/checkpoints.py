@@ -33,7 +33,7 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class TensorCheckpoints(TorchCheckpointIO):
-    """Reads checkpoints that hold only tensors and plain values; refuses any that could run code."""
+    """Reads checkpoints of tensors and plain values; refuses any that could run code."""
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint, always to the CPU.

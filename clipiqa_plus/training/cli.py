@@ -23,12 +23,12 @@ from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import LAST_CHECKPOINT
 from clipiqa_plus.training.checkpoints import LastCheckpoint, TensorCheckpoints
-from clipiqa_plus.training.run_lock import RunLock
 from clipiqa_plus.training.class_paths import ROLES, check_class_paths
 from clipiqa_plus.training.console import closing_lines, quiet_lightning
 from clipiqa_plus.training.learning_check import LearningCheck
 from clipiqa_plus.training.recipes import find_recipe, read_recipe, recipe_paths
 from clipiqa_plus.training.run_folder import RunRecord
+from clipiqa_plus.training.run_lock import RunLock
 from clipiqa_plus.training.second_order import SecondOrder
 from clipiqa_plus.training.tracking import run_loggers
 

@@ -38,9 +38,10 @@ class RunRecord(Callback):
     """Writes config, versions, seed, split, metrics and the learned prompts to the run folder.
 
     Files: ``config.yaml`` (the resolved recipe, which repeats the run), ``run.json`` (versions,
-    seed, command, data), ``split.json``, ``prompts.safetensors`` (the last state, as in the official
-    recipe; also written if training is interrupted), ``prompts_best.safetensors`` (the epoch of
-    highest validation SRCC, averaged over targets) and ``metrics.json`` (the last value of each).
+    seed, command, data), ``split.json``, ``prompts.safetensors`` (the last state, as in the
+    official recipe; also written if training is interrupted), ``prompts_best.safetensors`` (the
+    epoch of highest validation SRCC, averaged over targets) and ``metrics.json`` (the last value of
+    each).
 
     Args:
         folder: Folder of the run, see :class:`~clipiqa_plus.training.run_lock.RunLock`.

@@ -57,7 +57,9 @@ def test_a_config_of_a_run_holds_no_commands(recipe: Path) -> None:
 @pytest.mark.parametrize("command", ["overwrite: true", "ckpt_path: last", "allow_any_class: true"])
 def test_commands_in_a_recipe_are_refused(recipe: Path, command: str) -> None:
     recipe.write_text(f"{recipe.read_text()}\n{command}\n")
-    with pytest.raises(ValueError, match=rf"tiny\.yaml: {command.partition(':')[0]} is not allowed in a recipe"):
+    with pytest.raises(
+        ValueError, match=rf"tiny\.yaml: {command.partition(':')[0]} is not allowed in a recipe"
+    ):
         run(recipe)
     assert not (recipe.parent / "run").exists()
 

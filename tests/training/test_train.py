@@ -230,7 +230,9 @@ def test_ctrl_c_ends_with_one_line_and_the_way_to_go_on(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize(("rate", "warned"), [(1e-12, True), (0.05, False)])
-def test_a_training_that_learns_nothing_is_reported(recipe: Path, rate: float, warned: bool) -> None:
+def test_a_training_that_learns_nothing_is_reported(
+    recipe: Path, rate: float, warned: bool
+) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run(recipe, f"--model.optimizer.lr={rate}")

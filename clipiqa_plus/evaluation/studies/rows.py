@@ -69,4 +69,3 @@ class StudyRows:
     def table(self) -> pd.DataFrame:
         """Return all rows."""
         return pd.read_csv(self.path)
-

@@ -32,7 +32,9 @@ def check_sources(sources: Sequence[str]) -> None:
             there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
             alike = difflib.get_close_matches(name, there, n=1)
             guess = f". Did you mean {os.path.join(folder, alike[0])}?" if alike else ""
-            raise FileNotFoundError(f"{source}: no such file or folder, and no file matches it{guess}")
+            raise FileNotFoundError(
+                f"{source}: no such file or folder, and no file matches it{guess}"
+            )
 
 
 def find_pictures(sources: Sequence[str]) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fsspec
 
-from clipiqa_plus.inference.bulk.batches import BatchScorer, batches_ahead, batched
+from clipiqa_plus.inference.bulk.batches import BatchScorer, batched, batches_ahead
 from clipiqa_plus.inference.bulk.devices import LoadScorer
 from clipiqa_plus.inference.bulk.durable_files import printable
 from clipiqa_plus.inference.bulk.output import Row, ScoreFile
@@ -55,9 +55,9 @@ def score_with_ray(
 ) -> Summary:
     """Score pictures in Ray processes; Ray restarts a process that dies and repeats its work.
 
-    The cluster is that of the caller or of ``RAY_ADDRESS``; otherwise one is started on this machine
-    for the duration of the run. Its machines need this package and access to the files that
-    ``load`` and the sources name. Scores, order and files are those of
+    The cluster is that of the caller or of ``RAY_ADDRESS``; otherwise one is started on this
+    machine for the duration of the run. Its machines need this package and access to the files
+    that ``load`` and the sources name. Scores, order and files are those of
     :func:`~clipiqa_plus.inference.bulk.score_files`, up to fp32 rounding.
 
     Args:

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from clipiqa_plus.inference.bulk.batches import BatchScorer, batches_ahead, batched
+from clipiqa_plus.inference.bulk.batches import BatchScorer, batched, batches_ahead
 from clipiqa_plus.inference.bulk.devices import LoadScorer, score_on_devices
 from clipiqa_plus.inference.bulk.inputs import STDIN, check_sources, find_pictures
 from clipiqa_plus.inference.bulk.output import Row, ScoreFile

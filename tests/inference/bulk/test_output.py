@@ -110,7 +110,9 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_later(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file grows beyond
     try:
-        with pytest.raises(OSError, match=r"cannot be written \(.*free some disk space, then run the same command"):
+        with pytest.raises(
+            OSError, match=r"cannot be written \(.*free some disk space, then run the same command"
+        ):
             score_files(scorer, [str(folder)], out, batch_size=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -181,7 +181,9 @@ def test_resuming_something_else_is_an_error(
     out = tmp_path / "scores.csv"
     score_files(scorer, [str(folder)], out)
     before = out.read_bytes()
-    with pytest.raises(ValueError, match=r"other settings \(preset: clipiqa in the file, clipiqa-pyiqa"):
+    with pytest.raises(
+        ValueError, match=r"other settings \(preset: clipiqa in the file, clipiqa-pyiqa"
+    ):
         score_files(load("clipiqa-pyiqa", backbone=clip), [str(folder)], out)
     with pytest.raises(ValueError, match="another list of pictures"):
         score_files(scorer, [f"{folder}/b"], out)
