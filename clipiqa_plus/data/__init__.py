@@ -4,7 +4,7 @@ In: label files and pictures as distributed. Out: tables of opinion scores in [0
 content, and batches of views [B, 3, H, W], uint8.
 """
 
-from clipiqa_plus.data import benchmarks, check, fetch, get, images, splits
+from clipiqa_plus.data import annotations, benchmarks, check, fetch, get, images, splits
 from clipiqa_plus.data.base import FileReader, IQADataModule, IQADataset, Reader, Rows
 from clipiqa_plus.data.benchmarks import (
     AGIQA1K,
@@ -66,6 +66,7 @@ __all__ = [
     "Rows",
     "TableData",
     "Views",
+    "annotations",
     "benchmarks",
     "check",
     "fetch",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
-    from clipiqa_plus.prompts import checkpoints, files, nearest_words
+    from clipiqa_plus.prompts import checkpoints, files, nearest_words, words
     from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor
     from clipiqa_plus.prompts.ensembles import combine_prompts
     from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
@@ -38,6 +38,7 @@ __all__ = [
     "read_prompts",
     "regressor",
     "save_prompts",
+    "words",
 ]
 
 __getattr__, __dir__ = import_on_first_use(
