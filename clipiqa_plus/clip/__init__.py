@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
-    from clipiqa_plus.clip import image_tower
+    from clipiqa_plus.clip import conventions, image_tower
     from clipiqa_plus.clip.architectures import (
         ARCHITECTURES,
         Architecture,
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
         random_clip,
     )
     from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
+    from clipiqa_plus.clip.conventions import BackboneSpec
     from clipiqa_plus.clip.weights import load_weights
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
+    "BackboneSpec",
     "FrozenCLIP",
     "TextPrecision",
+    "conventions",
     "image_tower",
     "import_clip",
     "load_weights",
@@ -37,6 +40,7 @@ __getattr__, __dir__ = import_on_first_use(
     {
         "architectures": ["ARCHITECTURES", "Architecture", "import_clip", "random_clip"],
         "backbone": ["FrozenCLIP", "TextPrecision"],
+        "conventions": ["BackboneSpec"],
         "weights": ["load_weights"],
     },
 )
