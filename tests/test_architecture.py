@@ -1,4 +1,4 @@
-"""The package's structure: small rooms, short files, and imports that run down only."""
+"""The structure: small rooms, short files, imports that run down only, tests that mirror it."""
 
 from __future__ import annotations
 
@@ -92,3 +92,10 @@ def test_an_upward_import_breaks_the_contract(tmp_path: Path) -> None:
     broken = contract(tmp_path)
     assert broken.returncode == 1
     assert "clipiqa_plus.scoring -> clipiqa_plus.module" in broken.stdout
+
+
+def test_what_tests_share_stands_in_their_support_folder() -> None:
+    tests = ROOT / "tests"
+    shared = re.compile(r"^(?:from|import) (tests\.(?!support\b)\S+)", re.MULTILINE)
+    found = {str(f.relative_to(tests)): shared.findall(f.read_text()) for f in tests.rglob("*.py")}
+    assert not {file: modules for file, modules in found.items() if modules}

@@ -15,7 +15,7 @@ import torch
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import random_clip
-from tests.conftest import SMALL_RESNET, SMALL_VIT
+from tests.support.models import SMALL_RESNET, SMALL_VIT
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,9 +12,9 @@ import pytest
 import evaluate
 import train
 from clipiqa_plus.commands.main import main
-from tests.data.test_get import small
+from tests.support.documentation import PAGES, commands, folder
+from tests.support.small_biq2021 import small
 from tests.support.stand_ins import stand_ins
-from tests.test_docs import PAGES, commands, folder
 
 __all__ = ["folder", "small"]
 

@@ -19,10 +19,7 @@ from clipiqa_plus.clip.architectures import (
     import_clip,
     random_clip,
 )
-
-RESNET = Architecture(32, 64, (1, 2, 1, 1), 8, None, 64, 1, 2, context_length=16, vocab_size=99)
-VIT = Architecture(32, 64, 2, 64, 16, 128, 2, 3, context_length=16, vocab_size=99)
-SMALL = pytest.mark.parametrize("architecture", [RESNET, VIT], ids=["resnet", "vit"])
+from tests.support.weight_files import RESNET, SMALL, pictures
 
 # Millions of parameters, whole and image tower: from open_clip's docs/model_profile.csv.
 PROFILE = {
@@ -40,12 +37,6 @@ PROFILE = {
 
 def unit(features: Tensor) -> Tensor:
     return features / features.norm(dim=-1, keepdim=True)
-
-
-def pictures(count: int, size: int) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    coarse = torch.rand(count, 3, 5, 5, generator=generator) * 4 - 2
-    return nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
 
 
 def test_names_are_those_of_openai_clip() -> None:

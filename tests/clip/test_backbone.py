@@ -11,7 +11,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import build_clip, import_clip, random_clip
 from clipiqa_plus.prompts.sources import ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
-from tests.conftest import SMALL_RESNET, small_clip
+from tests.support.models import SMALL_RESNET, small_clip
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)

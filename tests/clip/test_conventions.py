@@ -19,9 +19,8 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import CONFIG, MEAN, OPENAI, STD, BackboneSpec, Conventions
 from clipiqa_plus.clip.text_tower import encode_embeddings
 from clipiqa_plus.clip.weights import build_clip, import_clip, load_weights, random_clip
-from tests.clip.test_architectures import RESNET, SMALL, VIT
-from tests.clip.test_weights import save_plain
-from tests.conftest import write_weights
+from tests.support.models import write_weights
+from tests.support.weight_files import RESNET, SMALL, VIT, save_plain
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -9,7 +9,7 @@ import torch
 
 from clipiqa_plus.clip import full_precision as module
 from clipiqa_plus.clip.full_precision import full_precision
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 
 @pytest.fixture

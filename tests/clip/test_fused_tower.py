@@ -12,7 +12,7 @@ import clipiqa_plus.clip.fused_tower
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.fused_tower import FusedTower, is_offered
 from clipiqa_plus.clip.weights import random_clip
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 needs_operators = pytest.mark.skipif(
     not is_offered(), reason="this torch has no fused convolutions for this processor"

@@ -16,7 +16,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import MEAN, STD
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.clip.weights import import_clip, random_clip
-from tests.conftest import SMALL_RESNET, SMALL_VIT
+from tests.support.models import SMALL_RESNET, SMALL_VIT
 
 CELL = {False: 32, True: 16}  # pixels of a cell, ResNet and ViT
 

@@ -12,7 +12,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
-from tests.conftest import SMALL_RESNET, small_clip
+from tests.support.models import SMALL_RESNET, small_clip
 
 
 def test_positions_behind_the_end_of_text_change_rounding_only() -> None:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from clipiqa_plus.clip.torchscript import read_torchscript
 from clipiqa_plus.clip.weights import load_weights, random_clip
-from tests.clip.test_architectures import RESNET
-from tests.clip.test_weights import save_jit
+from tests.support.weight_files import RESNET, save_jit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 

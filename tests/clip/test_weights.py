@@ -22,29 +22,10 @@ from clipiqa_plus.clip.weights import (
     load_weights,
     random_clip,
 )
-from tests.clip.test_architectures import RESNET, SMALL, pictures
 from tests.support.mirror_server import PAGE, serve
+from tests.support.weight_files import RESNET, SMALL, pictures, save_jit, save_plain
 
 Save = Callable[[nn.Module, Path], object]
-
-
-def save_jit(model: nn.Module, path: Path) -> None:
-    """Write an archive as OpenAI's are: traced, fp16 matrices, three constants as buffers."""
-    clip = import_clip().model
-    clip.convert_weights(model)
-    constants = {
-        "input_resolution": model.visual.input_resolution,
-        "context_length": model.context_length,
-        "vocab_size": model.vocab_size,
-    }
-    del model.context_length, model.vocab_size
-    for name, value in constants.items():
-        model.register_buffer(name, torch.tensor(value))
-    size = constants["input_resolution"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        inputs = torch.rand(1, 3, size, size), torch.ones(1, 16, dtype=torch.long)
-        torch.jit.trace(model, inputs, check_trace=False).save(path)
 
 
 def save_legacy(model: nn.Module, path: Path) -> None:
@@ -55,10 +36,6 @@ def save_checkpoint(model: nn.Module, path: Path) -> None:
     """Write a training checkpoint as open_clip's distributed runs do."""
     state = {f"module.{key}": value for key, value in model.state_dict().items()}
     torch.save({"epoch": 32, "name": "run", "state_dict": state}, path)
-
-
-def save_plain(model: nn.Module, path: Path) -> None:
-    torch.save(model.state_dict(), path)
 
 
 def save_safetensors(model: nn.Module, path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
-from tests.data.test_get import small
+from tests.support.small_biq2021 import small
 
 __all__ = ["small"]  # a fixture: BIQ2021 from a small repository on this computer
 

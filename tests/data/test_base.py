@@ -13,25 +13,7 @@ import torch
 from clipiqa_plus.data.base import BatchSampler, IQADataModule, validate
 from clipiqa_plus.data.images import read_rgb
 from clipiqa_plus.data.transforms import FlipViews
-
-ROWS = 10
-
-
-class Tiny(IQADataModule):
-    """Ten small pictures; even ones are 64x48, odd ones 40x56."""
-
-    title = "Tiny"
-    mos_range = (1.0, 5.0)
-
-    def read_annotations(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "image": [f"p/{i}.png" for i in range(ROWS)],
-                "mos": np.linspace(1, 5, ROWS),
-                "sharpness": np.linspace(5, 1, ROWS),
-                "split": ["train"] * 6 + ["val"] * 1 + ["test"] * 3,
-            }
-        )
+from tests.support.tiny_data import ROWS, Tiny
 
 
 class LowerIsBetter(Tiny):

@@ -11,20 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from clipiqa_plus.data.benchmarks import BENCHMARKS, BIQ2021, CLIVE, CSIQ, KADID10k
+from clipiqa_plus.data.benchmarks import BENCHMARKS, CLIVE, CSIQ, KADID10k
 from clipiqa_plus.data.fetch import git
 from clipiqa_plus.data.fetch.sources import Archive, GitRepository
 from clipiqa_plus.data.get import get
-from tests.data.benchmarks.test_biq import TEST, TRAIN
-from tests.data.fetch.test_archives import zipped
-from tests.data.fetch.test_git import repository
+from tests.support.benchmark_files import zipped
 from tests.support.mirror_server import serve
+from tests.support.small_biq2021 import FILES, small
 
-NAMES = [row.split(",")[0] for row in [*TRAIN, *TEST]]
-FILES = {f"Images/{name}": random.Random(name).randbytes(400) for name in NAMES} | {
-    "Train (Images and MOS).csv": "\n".join(["Image Name,MOS,,", *TRAIN]).encode(),
-    "Test (Images and MOS).csv": "\n".join(["Image Name,MOS", *TEST]).encode(),
-}
+__all__ = ["small"]
 
 
 def fetch_alone(root: Path) -> None:
@@ -32,15 +27,6 @@ def fetch_alone(root: Path) -> None:
     os.setsid()
     git.BATCH = 3
     get("biq2021", root)
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[str, str]:
-    url, commit = repository(tmp_path / "server", FILES)
-    monkeypatch.setattr(BIQ2021, "count", 22)
-    monkeypatch.setattr(BIQ2021, "official_sizes", (18, 2, 2))
-    monkeypatch.setattr(BIQ2021, "fetch_from", (GitRepository(url, commit, size=10_000),))
-    return url, commit
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

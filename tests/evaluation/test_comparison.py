@@ -17,18 +17,7 @@ from clipiqa_plus.evaluation.comparison import (
 )
 from clipiqa_plus.metrics.resampling import bootstrap, interval
 from clipiqa_plus.metrics.significance import compare_correlations, holm, williams
-
-SOURCES = ["zero_shot", "a", "b"]
-
-
-def scored(n: int = 90, contents: int | None = 30, seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"id": range(n), "target": "mos", "mos": rng.uniform(size=n)})
-    if contents:
-        table["content"] = [f"c{i % contents}" for i in range(n)]
-    for name, noise in zip(SOURCES, (1.0, 0.5, 0.9), strict=True):
-        table[name] = table["mos"] + noise * rng.normal(size=n)
-    return table
+from tests.support.scored_pictures import SOURCES, scored
 
 
 def test_correlations_equal_scipy() -> None:

@@ -27,7 +27,7 @@ from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
-from tests.conftest import SMALL_VIT, write_weights
+from tests.support.models import SMALL_VIT, write_weights
 
 N = 12
 

@@ -16,7 +16,7 @@ import yaml
 
 import evaluate
 from clipiqa_plus.report.page import write_report
-from tests.conftest import write_weights
+from tests.support.models import write_weights
 
 ROOT = Path(__file__).parents[2]
 FORKS = """

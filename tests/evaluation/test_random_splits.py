@@ -17,7 +17,7 @@ from clipiqa_plus.evaluation.random_splits import over_repeats, repeated, split_
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.training.recipes import data_of, read_recipe
-from tests.conftest import write_weights
+from tests.support.models import write_weights
 
 
 @pytest.fixture

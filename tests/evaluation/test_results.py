@@ -23,7 +23,7 @@ from clipiqa_plus.evaluation.results import (
     start_record,
 )
 from clipiqa_plus.evaluation.terminal import render
-from tests.evaluation.test_comparison import scored
+from tests.support.scored_pictures import scored
 
 TABLE = pd.DataFrame(
     {

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
 
-from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.features import FeatureCache
 from tests.support.feature_data import (
     NAMES,
+    Counter,
     draw,
 )
 
@@ -28,24 +27,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
     return FeatureCache(str(tmp_path / "cache"))
-
-
-class Counter:
-    """Counts the images that are really encoded."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.images = 0
-        encode = FrozenCLIP.encode_image
-
-        def counting(clip: FrozenCLIP, images: Any) -> Tensor:
-            self.images += len(images)
-            return encode(clip, images)
-
-        patch.setattr(FrozenCLIP, "encode_image", counting)
-
-    def since(self) -> int:
-        count, self.images = self.images, 0
-        return count
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-from tests.conftest import small_clip
-from tests.features.conftest import Counter
 from tests.support.feature_data import (
     ALL,
     NAMES,
+    Counter,
     Few,
     direct,
 )
+from tests.support.models import small_clip
 
 
 def module(clip: FrozenCLIP) -> CLIPIQAPlus:

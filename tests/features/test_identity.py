@@ -16,16 +16,16 @@ from clipiqa_plus.data.transforms import AugmentedViews, FlipViews
 from clipiqa_plus.features import FeatureCache, FeatureStore
 from clipiqa_plus.features.identity import pixel_probe
 from clipiqa_plus.features.store import FACTS_FILE
-from tests.conftest import small_clip
-from tests.features.conftest import Counter
 from tests.support.feature_data import (
     ALL,
     NAMES,
+    Counter,
     Few,
     content,
     direct,
     draw,
 )
+from tests.support.models import small_clip
 
 
 def test_encodes_once(clip: FrozenCLIP, root: Path, cache: FeatureCache, encoded: Counter) -> None:

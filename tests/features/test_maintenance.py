@@ -12,7 +12,6 @@ import pytest
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.transforms import FlipViews, PlainView
 from clipiqa_plus.features import FeatureCache, info, prune
-from tests.conftest import small_clip
 from tests.support.feature_data import (
     ALL,
     NAMES,
@@ -20,6 +19,7 @@ from tests.support.feature_data import (
     draw,
     shards,
 )
+from tests.support.models import small_clip
 
 
 def test_info(clip: FrozenCLIP, root: Path, cache: FeatureCache) -> None:

@@ -15,16 +15,16 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import FileReader
 from clipiqa_plus.features import FeatureCache, verify
 from clipiqa_plus.features.store import FACTS_FILE
-from tests.conftest import small_clip
-from tests.features.conftest import Counter
 from tests.support.feature_data import (
     ALL,
     NAMES,
+    Counter,
     Few,
     content,
     draw,
     shards,
 )
+from tests.support.models import small_clip
 
 
 @pytest.mark.parametrize("how", ["flipped bit", "cut", "emptied", "foreign"])

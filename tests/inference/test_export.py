@@ -28,8 +28,8 @@ from clipiqa_plus.inference.export import export_scorer
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.sources import PAIRS
-from tests.conftest import SMALL_RESNET, SMALL_VIT, small_clip
-from tests.inference.test_scorer import pictures, scores_by_hand
+from tests.support.models import SMALL_RESNET, SMALL_VIT, small_clip
+from tests.support.reference_scores import pictures, scores_by_hand
 
 NAMES = ["quality", "sharpness"]
 WORDS = [word for name in NAMES for word in PAIRS[name]]

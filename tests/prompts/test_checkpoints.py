@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +12,9 @@ from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.checkpoints import read_torch
 from clipiqa_plus.prompts.files import find_prompts, load_prompts, read_prompts
-from tests.conftest import small_clip
-from tests.test_module import Features, adam, trainer
+from tests.support.feature_training import Features, adam, trainer
+from tests.support.malicious_pickle import Evil
+from tests.support.models import small_clip
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +27,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIPIQAPlus, Path
     fit.fit(model, Features())
     fit.save_checkpoint(folder / "epoch=1.ckpt")
     return model, folder / "epoch=1.ckpt"
-
-
-class Evil:
-    """Writes a file where it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.target}",)
 
 
 def test_a_checkpoint_gives_its_prompts(

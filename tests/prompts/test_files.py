@@ -19,7 +19,7 @@ from clipiqa_plus.prompts.files import (
     write_prompts,
 )
 from clipiqa_plus.prompts.sources import ContextPrompts
-from tests.conftest import SMALL_RESNET, small_clip
+from tests.support.models import SMALL_RESNET, small_clip
 
 
 def trained(clip: FrozenCLIP, **layout: object) -> ContextPrompts:

@@ -15,7 +15,7 @@ from clipiqa_plus.clip.weights import import_clip
 from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
 from clipiqa_plus.prompts.importers import export_pyiqa, imported_position
 from clipiqa_plus.prompts.sources import ContextPrompts
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 
 def context(clip: FrozenCLIP, *shape: int) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 from clipiqa_plus.evaluation.rank_changes import largest_rank_changes
 from clipiqa_plus.evaluation.results import load_table
 from clipiqa_plus.report.loggers import log_evaluation, require_loggers
-from tests.report.test_page import evaluation, pictures
+from tests.support.saved_evaluation import evaluation, pictures
 from tests.support.wandb_files import wandb_artifacts, wandb_records
 
 

@@ -15,7 +15,7 @@ from clipiqa_plus.report.picture_charts import (
     shown,
 )
 from clipiqa_plus.report.summary_charts import heatmap, interpolation_charts, radar, training_charts
-from tests.evaluation.test_comparison import SOURCES, scored
+from tests.support.scored_pictures import SOURCES, scored
 
 
 def test_calibration_by_hand() -> None:

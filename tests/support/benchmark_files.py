@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,10 @@ def real_labels(*files: str) -> Callable[[Any], Any]:
         return pytest.mark.parametrize("labels", [Path(folder or ".")], ids=["real"])(test)
 
     return mark
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path

@@ -6,9 +6,11 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 import torch.distributed as dist
 from PIL import Image
@@ -19,7 +21,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.data.transforms import Views
 from clipiqa_plus.features import FeatureCache, FeatureStore, extraction
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 NAMES = [f"{letter}.png" for letter in "abcdefghijkl"]
 ALL = ["train", "test"]
@@ -134,3 +136,21 @@ def names_below(folder: Path) -> set[str]:
 
 def shards(cache: FeatureCache) -> list[Path]:
     return sorted(cache.dir.rglob("*.safetensors"))
+
+
+class Counter:
+    """Counts the images that are really encoded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.images = 0
+        encode = FrozenCLIP.encode_image
+
+        def counting(clip: FrozenCLIP, images: Any) -> Tensor:
+            self.images += len(images)
+            return encode(clip, images)
+
+        patch.setattr(FrozenCLIP, "encode_image", counting)
+
+    def since(self) -> int:
+        count, self.images = self.images, 0
+        return count

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipiqa_plus.clip.architectures import random_clip
 from clipiqa_plus.clip.conventions import CONFIG, MEAN, STD
-from tests.conftest import SMALL_RESNET
+from tests.support.models import SMALL_RESNET
 
 
 def write_fixed_weights(path: Path) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipiqa_plus.inference.bulk import score_files
 from clipiqa_plus.inference.scorer import Scorer, load
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 
 def load_small(device: str = "cpu") -> Scorer:

@@ -24,8 +24,8 @@ from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.importers import export_pyiqa
 from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.training import recipes
-from tests.conftest import small_clip
 from tests.support.benchmark_files import picture
+from tests.support.models import small_clip
 
 PARTS = ["train"] * 84 + ["val"] * 12 + ["test"] * 24
 PRESENT = ("biq2021", "koniq10k", "spaq", "kadid10k", "tid2013")

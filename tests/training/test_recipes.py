@@ -13,7 +13,7 @@ from clipiqa_plus.data import FlipViews
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.training import recipes
 from clipiqa_plus.training.recipes import data_of, expand, read_recipe
-from tests.data.test_base import Tiny
+from tests.support.tiny_data import Tiny
 
 FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(p for p in FOLDER.rglob("*.yaml") if p.name != "benchmarks.yaml")

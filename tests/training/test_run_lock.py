@@ -17,7 +17,7 @@ import train
 from clipiqa_plus.commands.errors import interrupted
 from clipiqa_plus.prompts.files import read_prompts
 from clipiqa_plus.training.run_lock import ASIDE, RunLock
-from tests.prompts.test_checkpoints import Evil
+from tests.support.malicious_pickle import Evil
 from tests.support.training_run import run
 
 ROOT = Path(__file__).parents[2]

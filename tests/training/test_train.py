@@ -19,7 +19,7 @@ import train
 from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import read_prompts
-from tests.conftest import SMALL_RESNET
+from tests.support.models import SMALL_RESNET
 from tests.support.training_run import run
 from tests.support.wandb_files import wandb_artifacts, wandb_records
 

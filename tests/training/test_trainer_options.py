@@ -14,9 +14,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.module import CLIPIQAPlus
-from tests.data.test_base import Tiny
+from tests.support.feature_training import Features, adam, trainer
+from tests.support.tiny_data import Tiny
 from tests.support.training_run import run
-from tests.test_module import Features, adam, trainer
 
 
 @pytest.mark.parametrize(

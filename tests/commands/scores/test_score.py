@@ -18,7 +18,7 @@ from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.sources import PAIRS
-from tests.conftest import SMALL_VIT
+from tests.support.models import SMALL_VIT
 
 ROOT = Path(__file__).parents[3]
 

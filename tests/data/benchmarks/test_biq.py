@@ -4,9 +4,7 @@ import pytest
 
 from clipiqa_plus.data.benchmarks import BIQ2021
 from tests.support.benchmark_files import picture, read, real_labels, write_csv
-
-TRAIN = [f"ss01 ({n}).jpg,{n / 50:.4f},," for n in range(20)]
-TEST = ["ss02 (1014).jpg,0.7321", "ss03 (954).jpg,0.6337"]
+from tests.support.small_biq2021 import TEST, TRAIN
 
 
 @pytest.fixture

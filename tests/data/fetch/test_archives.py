@@ -1,20 +1,13 @@
 import io
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from clipiqa_plus.data.fetch.archives import is_archive, unpack, unpacked_size
+from tests.support.benchmark_files import zipped
 
 FILES = {"images/a.png": b"a" * 1000, "dmos.csv": b"x,y\n"}
-
-
-def zipped(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
 
 
 def tarred(path: Path, files: dict[str, bytes]) -> Path:

@@ -19,7 +19,7 @@ from clipiqa_plus.inference.probes import load_probe, read_facts, read_probe, sa
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from clipiqa_plus.evaluation.studies.rows import StudyRows
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.config import PromptConfig
 from clipiqa_plus.prompts.files import read_prompts
-from tests.conftest import small_clip
 from tests.support.feature_data import Few, draw
+from tests.support.models import small_clip
 
 SIZES = (40, 20, 60)
 

@@ -16,7 +16,7 @@ from clipiqa_plus.inference.bulk import score_files
 from clipiqa_plus.inference.bulk.inputs import find_files
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.report.gallery import write_gallery
-from tests.inference.bulk.test_run import read
+from tests.support.score_files import read
 
 MakePicture = Callable[..., Path]
 

@@ -16,7 +16,7 @@ import pytest
 from clipiqa_plus.inference.bulk import score_files
 from clipiqa_plus.inference.bulk.output import Row, ScoreFile
 from clipiqa_plus.inference.scorer import Scorer
-from tests.inference.bulk.test_run import read
+from tests.support.score_files import read
 
 SETTINGS = {"preset": "p", "backbone": "b", "weights_sha256": "0" * 64}
 

@@ -26,13 +26,8 @@ from clipiqa_plus.inference.bulk.inputs import find_pictures
 from clipiqa_plus.inference.scorer import Scorer, load
 from clipiqa_plus.prompts.sources import PAIRS
 from clipiqa_plus.report.gallery import write_gallery
+from tests.support.score_files import read
 from tests.support.scoring_process import load_small, run
-
-
-def read(path: Path) -> pd.DataFrame:
-    if path.suffix == ".csv":
-        return pd.read_csv(path)
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
