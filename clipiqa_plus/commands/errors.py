@@ -1,4 +1,4 @@
-"""How the entry files exit: an error that the user can fix is one message without a traceback."""
+"""Exit of the entry files: errors that users can fix are one message without a traceback."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells count it: 128 and the number of the signal."""
+"""Exit code after Ctrl-C, by the convention of shells: 128 plus the signal's number."""
 
 USER_ERRORS = (ValueError, OSError, ImportError)
-"""Wrong options, wrong or missing files, missing packages: their messages say what to do."""
+"""Errors that users can fix: wrong options, wrong or missing files, missing packages."""
 TRACEBACK = "CLIPIQA_TRACEBACK"
 """Environment variable: if set, such errors keep their traceback."""
 

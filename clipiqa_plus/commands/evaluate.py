@@ -1,4 +1,4 @@
-"""``clipiqa evaluate``: did tuning help?"""
+"""``clipiqa evaluate``: compare zero-shot with learned prompts."""
 
 from __future__ import annotations
 

@@ -135,11 +135,11 @@ def prompts(
 
     Args:
         config: Recipe with a data section, or the short name of a benchmark.
-        out: Folder for table and page. An interrupted study goes on.
+        out: Folder for table and page. An interrupted study is resumed.
         n_ctx: Numbers of context tokens.
-        position: Places of the words.
+        position: Positions of the words.
         pairs: Built-in antonym pairs, those of one layout joined by commas.
-        class_specific: Whether each prompt has a context of its own.
+        class_specific: True for a separate context per prompt, false for a shared one.
         loss: Losses.
         init: Starting words, or random.
         folds: Number of folds; contents stay together.
@@ -148,7 +148,7 @@ def prompts(
         stated: About its weights.
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
-        overwrite: Begin anew.
+        overwrite: Start again from scratch.
     """
     from clipiqa_plus.evaluation.studies import layouts as study
     from clipiqa_plus.evaluation.studies.inputs import load_inputs

@@ -1,4 +1,4 @@
-"""``clipiqa train``: a recipe, and options that override it; ``clipiqa recipes`` lists them."""
+"""``clipiqa train``: train with a recipe; ``clipiqa recipes``: list the recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files in the distributed forms, and the way to the real ones."""
+"""Small label files in the formats of the benchmarks, and access to the real ones."""
 
 from __future__ import annotations
 

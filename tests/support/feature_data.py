@@ -1,4 +1,4 @@
-"""A benchmark of a few pictures and what child processes of the feature tests run."""
+"""A data set of a few pictures, and functions that the feature tests run in child processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A git repository on this computer that serves single files, as public hosts do."""
+"""A local git repository that serves single files, as public hosts do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mirror on this computer that serves one file well or with a fault, chosen by the address."""
+"""A local mirror that serves one file correctly or with a fault chosen by the URL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Scoring in processes of their own, to be killed by a test."""
+"""Scoring in child processes, which tests can kill."""
 
 from __future__ import annotations
 

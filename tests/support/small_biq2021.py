@@ -1,4 +1,4 @@
-"""BIQ2021 with 22 pictures, served by a repository on this computer."""
+"""BIQ2021 with 22 pictures, served by a local git repository."""
 
 from __future__ import annotations
 

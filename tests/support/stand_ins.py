@@ -40,12 +40,12 @@ def labels(low: float, high: float) -> pd.DataFrame:
 
 
 def stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Fill a folder with what the pages speak of, and let small things pass for large ones.
+    """Fill a folder with the files that the pages mention, replacing large data and models.
 
     Args:
-        folder: The working folder; it gets the project's recipes, for small pictures
-            and two steps.
-        patch: Undoes it all.
+        folder: The working folder; it gets the project's recipes, changed to small pictures and
+            two steps.
+        patch: Reverts the replacements.
     """
     for name in PRESENT:
         for image in labels(0, 1)["image"]:

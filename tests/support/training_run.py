@@ -1,4 +1,4 @@
-"""train.py in this process, in the run folder beside a recipe."""
+"""Run train.py in this process, with the run folder beside the recipe."""
 
 from __future__ import annotations
 
