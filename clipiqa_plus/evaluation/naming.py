@@ -13,7 +13,7 @@ from clipiqa_plus.evaluation.comparison import WITHIN_CONTENT
 from clipiqa_plus.prompts.files import HUB, PROMPT_FILE, find_prompts
 
 ZERO_SHOT = "zero_shot"
-LEARNED = "learned"
+LEARNED = "learned_per_split"
 """Name of the source that is learned within each random split."""
 _COLUMNS = {
     *("id", "image", "target", "mos", "mos_raw", "content", "distortion", "level"),

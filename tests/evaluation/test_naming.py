@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipiqa_plus.evaluation.naming import name_data, name_sources
+from clipiqa_plus.evaluation.naming import LEARNED, name_data, name_sources
 
 
 @pytest.fixture
@@ -53,11 +53,15 @@ def test_names_and_sources_given_twice_or_unfit_are_refused(runs: Path) -> None:
         name_sources(["runs/a/prompts.safetensors", "runs/a"])
     with pytest.raises(ValueError, match="two sources are named 'x'"):
         name_sources(["x=runs/a", "x=runs/b"])
-    for name in ("mos", "learned", "", "=x", "two\nlines"):
+    for name in ("mos", LEARNED, "", "=x", "two\nlines"):
         with pytest.raises(ValueError, match="write NAME=PATH"):
             name_sources([f"{name}=runs/a"])
     with pytest.raises(FileNotFoundError, match="runs/c: no such prompt file"):
         name_sources(["mine=runs/c"])
+
+
+def test_a_source_may_be_called_learned(runs: Path) -> None:
+    assert name_sources(["learned=runs/a"]) == {"learned": "runs/a"}
 
 
 def test_data_sets_are_named_after_recipe_or_folder() -> None:

@@ -56,7 +56,7 @@ def test_each_split_is_learned_and_tested_on_its_own_parts(
     train, recipe, weights = recipes
     sources = load_sources(["zero_shot"], backbone=str(weights))
     results = repeated(recipe, sources, 3, str(train), tmp_path / "out")
-    assert results["prompts"].tolist() == ["zero_shot", "learned"] * 3
+    assert results["prompts"].tolist() == ["zero_shot", "learned_per_split"] * 3
     assert results["n"].tolist() == [8] * 6
     assert set(results["split"]) == {"content"}
     splits = [(tmp_path / f"out/repeat-{r}/split.json").read_text() for r in range(3)]
