@@ -6,19 +6,21 @@ value (constant input, too few samples, no convergence) is NaN with one warning,
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Literal
+
 import torch
-from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import stats
 from torch import Tensor
 from torchmetrics.utilities import rank_zero_warn
+
+from clipiqa_plus.metrics.logistic import fit_logistic
 
 CORRELATION_SAMPLES = 3
 """Minimum number of samples for a correlation: two points always lie on a line."""
 RMSE_SAMPLES = 2
 """Minimum number of samples for an RMSE."""
 LOGISTIC_SAMPLES = 5
-"""Minimum number of samples for the logistic mapping: one more than it has parameters."""
+"""Minimum number of samples for the 4-parameter logistic: one more than it has parameters."""
 
 
 def srcc(prediction: Tensor, target: Tensor) -> Tensor:
@@ -126,26 +128,30 @@ def rmse(prediction: Tensor, target: Tensor, logistic: bool = False) -> Tensor:
     return (x - y).square().mean().sqrt()
 
 
-def logistic_mapping(prediction: Tensor, target: Tensor) -> Tensor:
-    """Map predictions to the scale of the target with a fitted VQEG 4-parameter logistic.
+def logistic_mapping(prediction: Tensor, target: Tensor, parameters: Literal[4, 5] = 4) -> Tensor:
+    """Map predictions to the scale of the target with a fitted logistic.
 
-    The least-squares fit of::
+    The least-squares fit of one of::
 
-        mapped = b2 + (b1 - b2) / (1 + exp(-(prediction - b3) / |b4|))
+        4: mapped = b2 + (b1 - b2) / (1 + exp(-(prediction - b3) / |b4|))
+        5: mapped = b1 (1/2 - 1 / (1 + exp(b2 (prediction - b3)))) + b4 prediction + b5
 
-    (Video Quality Experts Group, final report on FR-TV Phase I, 2000; in the form of
-    Seshadrinathan et al., IEEE TIP 19(6), 2010.) It may be increasing or decreasing.
+    (4: Video Quality Experts Group, final report on FR-TV Phase I, 2000, in the form of
+    Seshadrinathan et al., IEEE TIP 19(6), 2010; 5: Sheikh, Sabir, Bovik, IEEE TIP 15(11), 2006.)
+    Both may be decreasing; the second need not be monotonic.
 
     Args:
         prediction: [N] real numbers of any dtype.
         target: [N] real numbers, usually MOS.
+        parameters: Number of parameters.
 
     Returns:
         [N] float64 mapped predictions, in the units of the target; all NaN, with a warning, for
-        fewer than 5 samples, constant input, or if the fit does not converge.
+        fewer samples than parameters + 1, constant input, or if the fit does not converge.
 
     Raises:
-        ValueError: If the shapes differ or are not [N], or a value is not finite.
+        ValueError: If the shapes differ or are not [N], a value is not finite, or the number of
+            parameters is neither 4 nor 5.
 
     Example:
         >>> mos = torch.tensor([20.0, 25.0, 50.0, 75.0, 80.0])
@@ -153,88 +159,16 @@ def logistic_mapping(prediction: Tensor, target: Tensor) -> Tensor:
         >>> bool((mapped - mos).abs().max() < 2)
         True
     """
+    if parameters not in (4, 5):
+        raise ValueError(f"parameters of the logistic is {parameters}; give 4 or 5")
     x, y = _checked(prediction, target)
-    mapped: NDArray[np.float64] | None = None
     name = "logistic mapping"
-    if _enough(name, x, LOGISTIC_SAMPLES) and _varies(name, x, y):
-        mapped = _fit_logistic(x.numpy(), y.numpy())
-        if mapped is None:
-            _warn(name, "the fit does not converge")
-    return torch.full_like(x, torch.nan) if mapped is None else torch.from_numpy(mapped)
-
-
-def _fit_logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The mapped x, or None if no start converges.
-
-    For a given centre b3 and width |b4| the best b1 and b2 follow from a linear regression, so
-    only two parameters are searched (variable projection: Golub and Pereyra, SIAM J. Numer. Anal.
-    10(2), 1973). Unlike a search over all four, it also terminates on data whose best fit lies at
-    infinity, such as a perfect line. Weakly related data have many local optima, so the search
-    starts from the six best points of a grid and the best result is kept.
-    """
-    u, _ = _z_scores(x)
-    v, deviation = _z_scores(y)
-    centres = np.quantile(u, np.linspace(0.02, 0.98, 30))
-    grid = [np.array([c, w]) for c in centres for w in np.log([0.01, 0.03, 0.1, 0.3, 1.0, 3.0])]
-    grid.sort(key=lambda shape: float(np.square(_logistic_residual(shape, u, v)).sum()))
-    fits = [
-        optimize.least_squares(
-            _logistic_residual, start, _logistic_jacobian, args=(u, v), method="lm", max_nfev=1000
-        )
-        for start in grid[:6]
-    ]
-    converged = [fit for fit in fits if fit.success]
-    if not converged:
-        return None
-    best = min(converged, key=lambda fit: float(fit.cost))
-    return y - deviation * _logistic_residual(best.x, u, v)
-
-
-def _z_scores(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Values scaled to zero mean and unit standard deviation, and their original deviation."""
-    span = float(np.ptp(values))
-    scaled = (values - values.min()) / span  # first, so that no square under- or overflows
-    return (scaled - scaled.mean()) / scaled.std(), span * float(scaled.std())
-
-
-def _logistic_curve(
-    shape: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float, NDArray[np.float64], float]:
-    """Argument z of the logistic, 1 / width, its centred values, and the slope of v on them."""
-    # Wider than e^7 standard deviations the curve is a line, narrower than e^-7 a step: limits of
-    # the shape.
-    sharpness = float(np.exp(-np.clip(shape[1], -7, 7)))
-    z = (u - shape[0]) * sharpness
-    curve = special.expit(z)
-    curve -= curve.mean()
-    power = float(curve @ curve)
-    return z, sharpness, curve, float(curve @ v) / power if power > 0 else 0.0
-
-
-def _logistic_residual(
-    shape: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Residuals of v (zero mean) from the best logistic with this centre and log width."""
-    _, _, curve, slope = _logistic_curve(shape, u, v)
-    return v - slope * curve
-
-
-def _logistic_jacobian(
-    shape: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """[N, 2] derivative of the residual, in Kaufman's approximation (BIT 15, 1975).
-
-    The derivative of the curve, minus its projection onto the curve itself.
-    """
-    z, sharpness, curve, slope = _logistic_curve(shape, u, v)
-    steepness = special.expit(z) * special.expit(-z)
-    by_width = steepness * z if abs(shape[1]) < 7 else np.zeros_like(z)
-    derivative = np.stack([steepness * sharpness, by_width], axis=1)
-    derivative -= derivative.mean(axis=0)
-    power = float(curve @ curve)
-    if power > 0:
-        derivative -= np.outer(curve, curve @ derivative / power)
-    return slope * derivative
+    if _enough(name, x, parameters + 1) and _varies(name, x, y):
+        mapped = fit_logistic(x.numpy(), y.numpy(), linear=parameters == 5)
+        if mapped is not None:
+            return torch.from_numpy(mapped)
+        _warn(name, "the fit does not converge")
+    return torch.full_like(x, torch.nan)
 
 
 def _checked(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ signs, CC0). No mapping to the MOS scale is needed, and data sets can be pooled.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,22 +63,33 @@ def rated_pairs(
     """
     y = np.asarray(mos, np.float64)
     variance = mean_variance(mos_std, n_ratings)
-    n = len(y)
-    if n * (n - 1) // 2 <= most:
-        first, second = np.triu_indices(n, 1)
-    else:
-        rng = np.random.default_rng(seed)
-        first = rng.integers(0, n, most)
-        second = (first + rng.integers(1, n, most)) % n
-        first, second = np.minimum(first, second), np.maximum(first, second)
-    if sets is not None:
-        names = np.asarray(sets)
-        kept = names[first] == names[second]
-        first, second = first[kept], second[kept]
+    labels = np.zeros(len(y)) if sets is None else np.asarray(sets)
+    first, second = _candidates(labels, most, seed)
     difference = y[first] - y[second]
     limit = stats.norm.isf((1 - level) / 2) * np.sqrt(variance[first] + variance[second])
     relation = np.where(np.abs(difference) > limit, np.sign(difference), 0).astype(np.int64)
     return RatedPairs(first, second, relation)
+
+
+def _candidates(
+    sets: NDArray[Any], most: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of all pairs within the sets [N], or of a random sample, the lower row first."""
+    _, of = np.unique(sets, return_inverse=True)
+    order, sizes = np.argsort(of, kind="stable"), np.bincount(of)
+    starts, counts = np.cumsum(sizes) - sizes, sizes * (sizes - 1) // 2
+    if counts.sum() <= most:
+        blocks = [np.stack(np.triu_indices(n, 1)) + at for n, at in zip(sizes, starts, strict=True)]
+        one, two = np.concatenate([np.empty((2, 0), np.int64), *blocks], axis=1)
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = rng.choice(len(sizes), most, p=counts / counts.sum())
+        n, at = sizes[drawn], starts[drawn]
+        one = rng.integers(0, n)
+        two = at + (one + rng.integers(1, n)) % n
+        one = at + one
+    first, second = order[one], order[two]
+    return np.minimum(first, second), np.maximum(first, second)
 
 
 def delong(scores: ArrayLike, positive: ArrayLike) -> tuple[Floats, Floats]:
@@ -119,7 +131,11 @@ def delong_test(scores: ArrayLike, positive: ArrayLike) -> float:
         The p-value; NaN with fewer than two cases of a label, or zero variance of the difference.
     """
     labels = np.asarray(positive, bool)
-    area, placements = delong(scores, labels)
+    return _delong_p(*delong(scores, labels), labels)
+
+
+def _delong_p(area: Floats, placements: Floats, labels: NDArray[np.bool_]) -> float:
+    """p-value of two areas [2] with placements [2, P]."""
     if min(labels.sum(), (~labels).sum()) < 2:
         return float("nan")
     difference = placements[1] - placements[0]
@@ -139,15 +155,18 @@ class Analysis(NamedTuple):
     influence: Floats
     """[S, P]: contribution of each pair to the deviation of the value from its expectation."""
     p_delong: Floats
-    """[S] p-values of DeLong's test against the first source; NaN for the first and for CC0."""
+    """[K] p-values of DeLong's test of the pairs of sources; NaN for CC0."""
 
 
-def krasula(predictions: ArrayLike, pairs: RatedPairs) -> dict[str, Analysis]:
+def krasula(
+    predictions: ArrayLike, pairs: RatedPairs, rows: Sequence[tuple[int, int]] = ()
+) -> dict[str, Analysis]:
     """Analyse scores on rated pairs.
 
     Args:
         predictions: [S, N] scores of S sources, high is good.
         pairs: Result of :func:`rated_pairs`.
+        rows: K pairs (reference, other) of sources for DeLong's test.
 
     Returns:
         One analysis for each of :data:`ANALYSES`: AUC of the absolute score difference, different
@@ -169,47 +188,54 @@ def krasula(predictions: ArrayLike, pairs: RatedPairs) -> dict[str, Analysis]:
         sizes = np.where(labels, labels.sum(), (~labels).sum())
         influence = np.zeros_like(change)
         influence[:, used] = (placements - value[:, None]) / sizes
-        p = [np.nan, *(delong_test(scores[[0, s]], labels) for s in range(1, len(x)))]
+        p = [_delong_p(value[list(row)], placements[list(row)], labels) for row in rows]
         found[name] = Analysis(value, influence, np.array(p))
     right = (np.sign(change[:, different]) * pairs.relation[different] + 1) / 2
     value = right.mean(axis=1) if different.any() else np.full(len(x), np.nan)
     influence = np.zeros_like(change)
     influence[:, different] = (right - value[:, None]) / max(int(different.sum()), 1)
-    found["CC0"] = Analysis(value, influence, np.full(len(x), np.nan))
+    found["CC0"] = Analysis(value, influence, np.full(len(rows), np.nan))
     return found
 
 
 def compare(
-    analysis: Analysis,
+    analyses: Mapping[str, Analysis],
     pairs: RatedPairs,
-    rows: list[tuple[int, int]],
+    rows: Sequence[tuple[int, int]],
     groups: ArrayLike,
     **options: int,
-) -> PairedTest:
+) -> dict[str, PairedTest]:
     """Test differences between sources by sign flips over pictures or contents.
 
     A content contributes the influence of all its pairs (Hajek's projection), so pairs that share
     pictures are not treated as independent.
 
     Args:
-        analysis: One result of :func:`krasula`.
+        analyses: Result of :func:`krasula`.
         pairs: The pairs.
         rows: K pairs (reference, other) of sources.
         groups: [N] contents, or row numbers to treat each picture separately.
         **options: ``flips`` and ``seed`` of :func:`~clipiqa_plus.metrics.significance.sign_flips`.
 
     Returns:
-        [K] tests of other minus reference.
+        For each analysis the [K] tests of other minus reference.
     """
     _, unit = np.unique(groups, return_inverse=True)
     units = int(unit.max()) + 1
     one, two = unit[pairs.first], unit[pairs.second]
     shares = np.bincount(unit, minlength=units) / len(unit)
     contributions = []
-    for reference, other in rows:
-        change = analysis.influence[other] - analysis.influence[reference]
-        summed = np.bincount(one, change, units)
-        summed += np.bincount(two, np.where(one == two, 0, change), units)
-        contributions.append(summed + (analysis.value[other] - analysis.value[reference]) * shares)
-    weights = np.tile(shares, (len(rows), 1))
-    return sign_flips(np.reshape(contributions, weights.shape), weights, **options)
+    for analysis in analyses.values():
+        for reference, other in rows:
+            change = analysis.influence[other] - analysis.influence[reference]
+            summed = np.bincount(one, change, units)
+            summed += np.bincount(two, np.where(one == two, 0, change), units)
+            value = analysis.value[other] - analysis.value[reference]
+            contributions.append(summed + value * shares)
+    weights = np.tile(shares, (len(contributions), 1))
+    tests = sign_flips(np.reshape(contributions, weights.shape), weights, **options)
+    parts = (np.split(values, len(analyses)) for values in tests)
+    return {
+        name: PairedTest(*part)
+        for name, part in zip(analyses, zip(*parts, strict=True), strict=True)
+    }

@@ -10,7 +10,7 @@ the cumulative sum of the counts then gives the ranks, ties included, in one pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +66,7 @@ def bootstrap(
     groups: ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    metrics: Sequence[str] = METRICS,
 ) -> dict[str, Floats]:
     """SRCC, PLCC, KRCC and RMSE of resamples; all sources share the same resamples.
 
@@ -75,6 +76,7 @@ def bootstrap(
         groups: [N] contents, see :func:`resample_counts`.
         resamples: Number of resamples R.
         seed: Random seed.
+        metrics: Those to compute.
 
     Returns:
         [S, R] float64 for each metric; NaN where a resample is constant.
@@ -90,27 +92,35 @@ def bootstrap(
     if groups is not None and np.shape(groups) != y.shape:
         raise ValueError(f"groups must be [N] like mos, got {list(np.shape(groups))}")
     order, ranks = _Order(y), [_Order(row) for row in x]
-    bootstraps = [KendallBootstrap(row, y) for row in x] if resamples else []
+    kendall = [KendallBootstrap(row, y) for row in x] if resamples and "KRCC" in metrics else []
     u, v = _centred(x), _centred(y)
     products = np.concatenate([u * v, u * u, u, np.stack([v * v, v]), (x - y) ** 2])  # [4S + 2, N]
-    found: dict[str, list[Floats]] = {metric: [np.empty((len(x), 0))] for metric in METRICS}
+    found: dict[str, list[Floats]] = {metric: [np.empty((len(x), 0))] for metric in metrics}
+
+    def add(metric: str, block: Floats) -> None:
+        if metric in found:
+            found[metric].append(block)
+
     for counts in resample_counts(len(y), resamples, seed, groups):
         n = counts.sum(axis=1)
-        # einsum, not BLAS, whose threads cost more than they save here and change the last bits.
-        sums = np.einsum("bn,kn->kb", counts, products) / n  # [4S + 2, b]
-        uv, uu, u1, (vv, v1), squares = np.split(sums, np.cumsum([len(x)] * 3 + [2]))
-        found["PLCC"].append(_correlation(uv - u1 * v1, uu - u1**2, vv - v1**2))
-        found["RMSE"].append(np.sqrt(squares))
-        target = order.centred_ranks(counts, n)
-        weighted = counts * target
-        spread = np.einsum("bn,bn->b", weighted, target)
-        pairs = []
-        for rank in ranks:
-            r = rank.centred_ranks(counts, n)
-            cross = np.einsum("bn,bn->b", weighted, r)
-            pairs.append(_correlation(cross, np.einsum("bn,bn,bn->b", counts, r, r), spread))
-        found["SRCC"].append(np.stack(pairs))
-        found["KRCC"].append(np.stack([between.tau(counts) for between in bootstraps]))
+        if not {"PLCC", "RMSE"}.isdisjoint(metrics):
+            # einsum, not BLAS, whose threads cost more than they save and change the last bits.
+            sums = np.einsum("bn,kn->kb", counts, products) / n  # [4S + 2, b]
+            uv, uu, u1, (vv, v1), squares = np.split(sums, np.cumsum([len(x)] * 3 + [2]))
+            add("PLCC", _correlation(uv - u1 * v1, uu - u1**2, vv - v1**2))
+            add("RMSE", np.sqrt(squares))
+        if "SRCC" in metrics:
+            target = order.centred_ranks(counts, n)
+            weighted = counts * target
+            spread = np.einsum("bn,bn->b", weighted, target)
+            pairs = []
+            for rank in ranks:
+                r = rank.centred_ranks(counts, n)
+                cross = np.einsum("bn,bn->b", weighted, r)
+                pairs.append(_correlation(cross, np.einsum("bn,bn,bn->b", counts, r, r), spread))
+            add("SRCC", np.stack(pairs))
+        if "KRCC" in metrics:
+            add("KRCC", np.stack([between.tau(counts) for between in kendall]))
     return {metric: np.concatenate(blocks, axis=1) for metric, blocks in found.items()}
 
 

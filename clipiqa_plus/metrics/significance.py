@@ -96,6 +96,42 @@ def compare_correlations(
     return {name: PairedTest(*half) for name, half in zip(("SRCC", "PLCC"), halves, strict=True)}
 
 
+def compare_losses(
+    losses: ArrayLike,
+    pairs: Sequence[tuple[int, int]],
+    groups: ArrayLike | None = None,
+    root: bool = True,
+    flips: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedTest:
+    """Test differences in mean loss on the same pictures by sign flips over whole contents.
+
+    A content contributes the difference of its summed losses. With ``root`` the means are compared
+    as their roots, such as RMSE: sqrt(b) - sqrt(a) = (b - a) / (sqrt(b) + sqrt(a)).
+
+    Args:
+        losses: [S, N], at least 0, such as squared residuals.
+        pairs: K pairs (reference, other) of rows.
+        groups: [N] contents; None treats each picture separately.
+        root: Compare the roots of the means.
+        flips: Number of random sign patterns if there are too many to enumerate.
+        seed: Random seed of the patterns.
+
+    Returns:
+        The tests: other minus reference; NaN where a loss is NaN or both means are 0.
+    """
+    x = np.atleast_2d(np.asarray(losses, np.float64))
+    _, unit = np.unique(np.arange(x.shape[1]) if groups is None else groups, return_inverse=True)
+    first, second = (list(rows) for rows in zip(*pairs, strict=True)) if pairs else ([], [])
+    size = np.bincount(unit).astype(np.float64)
+    roots = np.sqrt(x.mean(axis=1))
+    scale = roots[first] + roots[second] if root else np.ones(len(pairs))
+    scale = np.where(scale > 0, scale, np.nan)[:, None]
+    return sign_flips(
+        _sums(x[second] - x[first], unit) / scale, np.tile(size, (len(pairs), 1)), flips, seed
+    )
+
+
 def sign_flips(
     contributions: ArrayLike,
     weights: ArrayLike,

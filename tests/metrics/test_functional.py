@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from torch import Tensor
 
-from clipiqa_plus.metrics import functional as agreement
+from clipiqa_plus.metrics import logistic as fits
 from clipiqa_plus.metrics.functional import krcc, logistic_mapping, plcc, rmse, srcc
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -329,11 +329,39 @@ def test_mapping_that_does_not_exist_is_nan_with_one_warning(
         assert bool(value.isnan().all())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_five_parameters_fit_as_well_as_a_general_optimiser(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(size=200)
+
+    def curve(x: np.ndarray, *b: float) -> np.ndarray:
+        return b[0] * (0.5 - 1 / (1 + np.exp(b[1] * (x - b[2])))) + b[3] * x + b[4]
+
+    y = curve(x, 40, 15, 0.5, -10 + 10 * seed, 30) + 5 * rng.normal(size=200)
+    mapped = logistic_mapping(torch.from_numpy(x), torch.from_numpy(y), 5).numpy()
+    error = np.sum((mapped - y) ** 2)
+    starts = [(np.ptp(y), slope, centre, 0, y.mean()) for slope in (3, 15) for centre in (0.3, 0.7)]
+    best = [optimize.curve_fit(curve, x, y, p0=start, maxfev=100_000)[0] for start in starts]
+    assert error <= min(np.sum((curve(x, *b) - y) ** 2) for b in best) * (1 + 1e-6)
+    four = logistic_mapping(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    assert error <= np.sum((four - y) ** 2)  # the 4-parameter curve is a special case
+    line = torch.arange(20.0)
+    np.testing.assert_allclose(logistic_mapping(line, 3 - 2 * line, 5), 3 - 2 * line, atol=1e-9)
+
+
+def test_only_four_or_five_parameters_and_enough_samples() -> None:
+    prediction, target = related(50, 1000)
+    with pytest.raises(ValueError, match="parameters of the logistic is 3"):
+        logistic_mapping(prediction, target, 3)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="5 samples, at least 6"):
+        assert logistic_mapping(prediction[:5], target[:5], 5).isnan().all()
+
+
 def test_fit_that_does_not_converge_is_nan_with_one_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     failure = SimpleNamespace(success=False, cost=0.0, x=np.zeros(2))
-    monkeypatch.setattr(agreement.optimize, "least_squares", lambda *_, **__: failure)
+    monkeypatch.setattr(fits.optimize, "least_squares", lambda *_, **__: failure)
     prediction, target = related(50, 1000)
     with pytest.warns(UserWarning, match="does not converge") as caught:
         value = plcc(prediction, target, logistic=True)

@@ -67,7 +67,7 @@ def test_delong_by_brute_force() -> None:
 def krasula_p(x: np.ndarray) -> float:
     rng = np.random.default_rng(2)
     pairs = rated_pairs(rng.uniform(1, 5, 30), np.ones(30), np.full(30, 20))
-    return float(krasula(x, pairs)["AUC_BW"].p_delong[1])
+    return float(krasula(x, pairs, [(0, 1)])["AUC_BW"].p_delong[0])
 
 
 def test_level_holds_although_pairs_share_pictures() -> None:
@@ -77,11 +77,10 @@ def test_level_holds_although_pairs_share_pictures() -> None:
         mos = rng.uniform(1, 5, 60)
         x = mos + rng.normal(size=(2, 60))
         pairs = rated_pairs(mos, np.ones(60), np.full(60, 20))
-        for name, analysis in krasula(x, pairs).items():
-            test = compare(analysis, pairs, [(0, 1)], np.arange(60), flips=199)
+        analyses = krasula(x, pairs, [(0, 1)])
+        for name, test in compare(analyses, pairs, [(0, 1)], np.arange(60), flips=199).items():
             rejected[name].append(bool(test.p[0] <= 0.05))
-            if name == "AUC_BW":
-                rejected["DeLong"].append(bool(analysis.p_delong[1] <= 0.05))
+        rejected["DeLong"].append(bool(analyses["AUC_BW"].p_delong[0] <= 0.05))
     for name in ("AUC_DS", "AUC_BW", "CC0"):
         assert 0.025 <= np.mean(rejected[name]) <= 0.075  # standard error 0.009
     assert np.mean(rejected["DeLong"]) > 0.15  # what taking pairs as independent would cost
@@ -92,14 +91,14 @@ def test_interval_of_a_difference_is_that_of_resampled_pictures() -> None:
     mos = rng.uniform(1, 5, 80)
     x = mos + rng.normal(size=(2, 80)) * [[2], [1]]
     pairs = rated_pairs(mos, np.ones(80), np.full(80, 20))
-    analysis = krasula(x, pairs)["CC0"]
-    found = compare(analysis, pairs, [(0, 1)], np.arange(80))
+    analyses = krasula(x, pairs)
+    found = compare(analyses, pairs, [(0, 1)], np.arange(80))["CC0"]
     values = []
     for _ in range(200):
         rows = rng.integers(0, 80, 80)
         drawn = krasula(x[:, rows], rated_pairs(mos[rows], np.ones(80), np.full(80, 20)))
         values.append(np.diff(drawn["CC0"].value)[0])
-    assert found.low[0] < np.diff(analysis.value)[0] < found.high[0]
+    assert found.low[0] < np.diff(analyses["CC0"].value)[0] < found.high[0]
     width = 2 * 1.96 * np.std(values)
     assert found.high[0] - found.low[0] == pytest.approx(width, rel=0.2)  # of 200: 5%
 
@@ -112,6 +111,9 @@ def test_pictures_of_two_sets_are_never_paired_and_many_pairs_are_drawn() -> Non
     assert (sets[pairs.first] == sets[pairs.second]).all()
     parts = [rated_pairs(mos[h], std[h], n[h]).relation for h in (slice(0, 20), slice(20, 40))]
     np.testing.assert_array_equal(pairs.relation, np.concatenate(parts))
+    drawn = rated_pairs(mos, std, n, sets, most=200)
+    assert (sets[drawn.first] == sets[drawn.second]).all()
+    assert len(drawn.first) == 200
     drawn = rated_pairs(mos, std, n, most=500)
     assert len(drawn.first) == 500
     assert (drawn.first < drawn.second).all()

@@ -12,6 +12,7 @@ from scipy import stats
 from clipiqa_plus.metrics.significance import (
     FEWEST_TO_TEST,
     compare_correlations,
+    compare_losses,
     holm,
     over_splits,
     sign_flips,
@@ -192,3 +193,24 @@ def test_p_values_of_williams_are_uniform_without_a_difference() -> None:
         found.append(williams(r[0, 2], r[1, 2], r[0, 1], 80)[1])
     # 1,000 experiments at 5%: the standard error is 0.7%.
     assert 0.03 <= np.mean(np.array(found) < 0.05) <= 0.07
+
+
+def test_losses_are_compared_as_means_or_as_roots() -> None:
+    rng = np.random.default_rng(0)
+    losses = rng.normal(size=(3, 60)) ** 2 * [[1], [2], [4]]
+    groups = np.repeat(np.arange(20), 3)
+    pairs = [(0, 1), (0, 2)]
+    found = compare_losses(losses, pairs, groups, root=False)
+    means = losses.mean(axis=1)
+    for at, (first, second) in enumerate(pairs):
+        summed = (losses[second] - losses[first]).reshape(20, 3).sum(axis=1)
+        alone = sign_flips(summed, np.full(20, 3))
+        assert (found.low[at], found.high[at], found.p[at]) == (alone.low, alone.high, alone.p)
+        assert found.low[at] < means[second] - means[first] < found.high[at]
+    roots = compare_losses(losses, pairs, groups)
+    np.testing.assert_array_equal(roots.p, found.p)  # the same question on another scale
+    scale = np.sqrt(means[[1, 2]]) + np.sqrt(means[0])
+    np.testing.assert_allclose(roots.low, found.low / scale)
+    losses[1, 0] = np.nan
+    assert np.isnan(compare_losses(losses, pairs, groups).p).tolist() == [True, False]
+    assert np.isnan(compare_losses(np.zeros((2, 60)), [(0, 1)]).p).all()
