@@ -81,6 +81,7 @@ def evaluate(
     from rich.console import Console
 
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results
+    from clipiqa_plus.evaluation.analyses import tables as analyses
     from clipiqa_plus.evaluation.comparison import NOTHING
     from clipiqa_plus.evaluation.coverage import coverage_lines
     from clipiqa_plus.evaluation.terminal import render
@@ -99,6 +100,7 @@ def evaluate(
     tables, record, named = NOTHING, results.start_record(command), naming.name_sources(prompts)
     if own and naming.ZERO_SHOT not in named.values():
         raise ValueError("--pair gives the words of zero_shot: name it in --prompts")
+    further: dict[str, Any] = {}
     require_loggers(wandb, tensorboard)
     with results.claimed(folder):
         paths, absent = expand(data, root)
@@ -115,7 +117,10 @@ def evaluate(
                 continue
             found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
             tables = tables.add(name, evaluation.compare_evaluated(found))
-            results.save(folder, name, tables, found, record)
+            more = analyses.analyse(found.scores, list(sources))
+            further = analyses.add(further, name, more.tables)
+            found.about["left_out"] = more.left_out
+            results.save(folder, name, tables, found, record, further)
         for name, reason in absent.items():
             console.print(f"absent: {name}: {reason}", markup=False)
         if repeats:
@@ -126,6 +131,7 @@ def evaluate(
         console.print(*(render(table, kind) for kind, table in results.named(tables).items()))
         print(
             *coverage_lines(record),
+            *analyses.left_out_lines(record),
             *closing(tables.results, tables.differences, named, f"{folder}, page: {page}"),
             sep="\n",
         )

@@ -12,6 +12,8 @@ from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
     from clipiqa_plus.evaluation import (
+        analyses,
+        before_after,
         comparison,
         evaluation,
         interpolation,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PUBLISHED",
     "Comparison",
+    "analyses",
+    "before_after",
     "compare_sources",
     "comparison",
     "coverage_lines",

@@ -7,32 +7,32 @@ states which numbers are rough or could not be computed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from clipiqa_plus.evaluation.analyses.ratings import ceilings
+from clipiqa_plus.evaluation.units import WITHIN_CONTENT, Units, count_pictures, units_of
 from clipiqa_plus.metrics.functional import krcc, logistic_mapping, plcc, rmse, srcc
+from clipiqa_plus.metrics.p1401 import rmse_test
 from clipiqa_plus.metrics.resampling import FEWEST_UNITS, METRICS, RESAMPLES, bootstrap, interval
 from clipiqa_plus.metrics.significance import (
-    FEWEST_TO_TEST,
     compare_correlations,
+    compare_losses,
     holm,
     wilcoxon,
     williams,
 )
 
-WITHIN_CONTENT = "within_content"
-"""Column that marks scores which are comparable only within one content, as in PIQ23."""
 SKIPPED = "skipped.csv"
 """File that lists the pictures without a score."""
-FEW_UNITS = 20
-"""With fewer pictures or contents, notes call intervals rough and tests approximate."""
-
+NO_WILLIAMS = "Williams' test left out: pictures share contents"
 SIGNIFICANT = 0.05
 """Level of the tests."""
 
@@ -41,16 +41,26 @@ COLUMNS = ("SRCC", "PLCC", "KRCC", "RMSE", "PLCC_logistic", "RMSE_logistic", "n"
 RESULTS = (
     *("SRCC", "SRCC_low", "SRCC_high", "PLCC", "PLCC_low", "PLCC_high"),
     *("KRCC", "KRCC_low", "KRCC_high", "RMSE", "RMSE_low", "RMSE_high"),
-    *("PLCC_logistic", "RMSE_logistic", "n", "resampled", "note"),
+    *("PLCC_logistic", "RMSE_logistic", "PLCC_logistic5", "RMSE_logistic5"),
+    *("SRCC_ceiling", "SRCC_ceiling_low", "SRCC_ceiling_high", "SRCC_share"),
+    *("PLCC_ceiling", "PLCC_ceiling_low", "PLCC_ceiling_high", "PLCC_share"),
+    *("n", "resampled", "note"),
 )
-"""Columns of a result: metrics with the ends of their 95% intervals, the number of pictures, the
-resampled units, and notes on limits of the numbers."""
+"""Columns of a result: metrics with the ends of their 95% intervals; PLCC and RMSE after the
+logistic mapping with 4 and with 5 parameters; noise ceilings, and the share of each that the source
+reaches; the number of pictures, the resampled units, and notes on limits of the numbers."""
+LOGISTIC: Final = 5
+"""Parameters of the mapping whose residuals are compared, as in Sheikh et al., TIP 2006."""
 DIFFERENCES = (
     *("dSRCC", "dSRCC_low", "dSRCC_high", "p_SRCC", "dPLCC", "dPLCC_low", "dPLCC_high", "p_PLCC"),
-    *("p_williams", "n", "resampled", "note"),
+    "p_williams",
+    *("dRMSE_logistic5", "dRMSE_logistic5_low", "dRMSE_logistic5_high", "p_residuals", "F", "p_F"),
+    *("n", "resampled", "note"),
 )
-"""Columns of a difference: 95% interval and p-value by sign flips over contents, and Williams' test
-of PLCC, which treats the pictures as independent."""
+"""Columns of a difference: 95% interval and p-value by sign flips over contents; Williams' test of
+PLCC, left out where pictures share contents; the residuals of the 5-parameter logistic by sign
+flips and by the F-test: ``F`` is the ratio of their variances, above 1 if the source has the
+smaller one."""
 
 
 class Comparison(NamedTuple):
@@ -80,15 +90,6 @@ NOTHING = Comparison(pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
 """Empty tables, to which the first data set is added."""
 
 
-class _Units(NamedTuple):
-    """The units that are resampled: contents or pictures."""
-
-    groups: NDArray[Any] | None
-    text: str
-    size: int
-    note: str
-
-
 def correlations(prediction: ArrayLike, mos: ArrayLike) -> dict[str, float]:
     """Compare scores with MOS.
 
@@ -101,15 +102,29 @@ def correlations(prediction: ArrayLike, mos: ArrayLike) -> dict[str, float]:
         pictures).
     """
     x, y = (torch.tensor(np.asarray(values), dtype=torch.float64) for values in (prediction, mos))
-    with warnings.catch_warnings():
-        # What does not exist is noted in the table.
-        warnings.filterwarnings("ignore", message=".*is undefined and set to NaN")
+    with _undefined_is_nan():
         found = {"SRCC": srcc(x, y), "PLCC": plcc(x, y), "KRCC": krcc(x, y), "RMSE": rmse(x, y)}
         mapped = logistic_mapping(x, y)
         fitted = bool(mapped.isfinite().all())
         found["PLCC_logistic"] = plcc(mapped, y) if fitted else mapped.new_tensor(torch.nan)
         found["RMSE_logistic"] = rmse(mapped, y) if fitted else mapped.new_tensor(torch.nan)
     return {name: float(value) for name, value in found.items()} | {"n": len(x)}
+
+
+@contextmanager
+def _undefined_is_nan() -> Iterator[None]:
+    """Without warnings: what does not exist is noted in the table."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is undefined and set to NaN")
+        yield
+
+
+def _plcc(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """PLCC; NaN where it does not exist, also of NaN."""
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
+    with _undefined_is_nan():
+        return float(plcc(torch.tensor(x), torch.tensor(y)))
 
 
 def rank_correlation(prediction: ArrayLike, mos: ArrayLike) -> float:
@@ -192,35 +207,81 @@ def _compare_target(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     mos = scores["mos"].to_numpy()
     predictions = np.stack([scores[source].to_numpy() for source in sources])
-    units = _units(scores)
+    units = units_of(scores)
     enough = units.size >= FEWEST_UNITS
     samples = bootstrap(predictions, mos, units.groups, resamples if enough else 0)
+    ceiling, target = ceilings(scores), torch.tensor(mos)
+    with _undefined_is_nan():
+        mapped = np.stack(
+            [logistic_mapping(torch.tensor(x), target, LOGISTIC).numpy() for x in predictions]
+        )
     results = []
     for index, source in enumerate(sources):
         row: dict[str, Any] = {"prompts": source, **correlations(predictions[index], mos)}
+        row["PLCC_logistic5"] = _plcc(mapped[index], mos)
+        row["RMSE_logistic5"] = float(np.sqrt(np.mean((mapped[index] - mos) ** 2)))
         for metric in METRICS:
             row[f"{metric}_low"], row[f"{metric}_high"] = interval(samples[metric][index])
         row["resampled"] = units.text
-        row["note"] = _note(units, {source: predictions[index]}, mos, _interval_limit(units))
+        row["note"] = _note(units, {source: predictions[index]}, mos, units.interval_limit)
         results.append(row)
-    differences = []
+        row |= _shares(row, ceiling)
     pairs = list(combinations(range(len(sources)), 2))
+    differences = [
+        {"prompts": sources[index], "against": sources[reference], "n": len(mos)}
+        for reference, index in pairs
+    ]
     tests = compare_correlations(predictions, mos, pairs, units.groups, resamples)
     for at, (reference, index) in enumerate(pairs):
-        row = {"prompts": sources[index], "against": sources[reference]}
+        row, first, second = differences[at], results[reference], results[index]
         for metric, (lows, highs, ps) in tests.items():
-            row[f"d{metric}"] = results[index][metric] - results[reference][metric]
+            row[f"d{metric}"] = second[metric] - first[metric]
             row |= {f"d{metric}_low": lows[at], f"d{metric}_high": highs[at]}
             row[f"p_{metric}"] = ps[at]
-        between = correlations(predictions[reference], predictions[index])["PLCC"]
-        _, row["p_williams"] = williams(
-            results[reference]["PLCC"], results[index]["PLCC"], between, len(mos)
-        )
+        limits = [units.test_limit]
+        if units.shared:
+            limits.append(NO_WILLIAMS)
+        else:
+            between = _plcc(predictions[reference], predictions[index])
+            plccs = (first["PLCC"], second["PLCC"], between)
+            row["p_williams"] = williams(*plccs, len(mos))[1]
         pair = {sources[i]: predictions[i] for i in (reference, index)}
-        row |= {"n": len(mos), "resampled": units.text}
-        row["note"] = _note(units, pair, mos, _test_limit(units))
-        differences.append(row)
+        row["resampled"] = units.text
+        row["note"] = _note(units, pair, mos, "; ".join(filter(None, limits)))
+    _compare_residuals(differences, mapped - mos, pairs, units, resamples)
     return results, differences
+
+
+def _compare_residuals(
+    differences: list[dict[str, Any]],
+    residuals: NDArray[np.float64],
+    pairs: Sequence[tuple[int, int]],
+    units: Units,
+    flips: int,
+) -> None:
+    """Add the tests of the residuals [S, N] to the rows of the pairs."""
+    degrees = residuals.shape[1] - LOGISTIC
+    squares = residuals**2
+    variances = squares.sum(axis=1) / degrees if degrees > 0 else np.full(len(residuals), np.nan)
+    roots = np.sqrt(squares.mean(axis=1))
+    tests = compare_losses(squares, pairs, units.groups, True, flips)
+    for at, (reference, index) in enumerate(pairs):
+        name, row = "dRMSE_logistic5", differences[at]
+        row |= {name: roots[index] - roots[reference], "p_residuals": tests.p[at]}
+        row |= {f"{name}_low": tests.low[at], f"{name}_high": tests.high[at]}
+        first, second = variances[reference], variances[index]
+        row["F"] = first / second if second > 0 else np.nan
+        row["p_F"] = rmse_test(np.sqrt(first), np.sqrt(second), degrees)
+
+
+def _shares(result: Mapping[str, float], ceiling: Mapping[str, float]) -> dict[str, float]:
+    """The ceilings of a data set, and the share that a source reaches."""
+    shares = {
+        f"{metric}_share": result[metric] / ceiling[f"{metric}_ceiling"]
+        for metric in ("SRCC", "PLCC")
+        if ceiling.get(f"{metric}_ceiling", 0) > 0
+    }
+    return {**ceiling, **shares}
 
 
 def _compare_within(
@@ -252,72 +313,50 @@ def _compare_within(
     return results, differences
 
 
-def _units(scores: pd.DataFrame) -> _Units:
-    """Resample by content if all contents are known, otherwise by picture."""
-    n = len(scores)
-    missing = int(scores["content"].isna().sum()) if "content" in scores else n
-    if missing:
-        note = "contents unknown" if missing == n else f"{missing} contents missing"
-        return _Units(None, _pictures(n), n, f"{note}: resampled by picture")
-    groups = scores["content"].astype(str).to_numpy()
-    size = len(np.unique(groups))
-    return _Units(groups, f"{size} contents", size, "")
-
-
-def _pictures(n: int) -> str:
-    return "1 picture" if n == 1 else f"{n} pictures"
-
-
-def _interval_limit(units: _Units) -> str:
-    if units.size < FEWEST_UNITS:
-        return f"{units.text}: too few for an interval"
-    return f"{units.text}: rough interval" if units.size < FEW_UNITS else ""
-
-
-def _test_limit(units: _Units) -> str:
-    if units.size < FEWEST_TO_TEST:
-        return f"{units.text}: too few for a test, which needs {FEWEST_TO_TEST}"
-    return f"{units.text}: approximate test" if units.size < FEW_UNITS else ""
-
-
 def _note(
-    units: _Units, predictions: dict[str, NDArray[np.float64]], mos: ArrayLike, limit: str
+    units: Units, predictions: dict[str, NDArray[np.float64]], mos: ArrayLike, limit: str
 ) -> str:
     """The limits of the numbers of these sources."""
     n = np.size(mos)
     notes = []
     if n < 3:
-        notes.append(f"{_pictures(n)}: no correlation")
+        notes.append(f"{count_pictures(n)}: no correlation")
     else:
         named = {"MOS": np.asarray(mos)} | {f"scores of {k}": v for k, v in predictions.items()}
         notes += [f"constant {k}: no correlation" for k, v in named.items() if np.ptp(v) == 0]
     return "; ".join(filter(None, [*notes, limit, units.note]))
 
 
-def adjust(differences: pd.DataFrame) -> pd.DataFrame:
-    """Add Holm's correction of ``p_SRCC`` over all rows as ``p_holm``, and the ``verdict``.
+def adjust(
+    differences: pd.DataFrame, metric: str = "SRCC", higher_is_better: bool = True
+) -> pd.DataFrame:
+    """Add Holm's correction of a p-value over all rows as ``p_holm``, and the ``verdict``.
 
     Args:
         differences: Differences of all data sets that are tested together.
+        metric: The metric that decides: columns ``d<metric>`` and ``p_<metric>``.
+        higher_is_better: Whether a higher value of the metric is better.
 
     Returns:
-        The table with both columns after ``p_SRCC``. The verdict is ``better`` or ``worse`` where
+        The table with both columns after the p-value. The verdict is ``better`` or ``worse`` where
         ``p_holm`` is below :data:`SIGNIFICANT`, else ``not told apart``; ``too few`` or
         ``undefined`` where there is no p-value.
     """
     adjusted = differences.drop(columns=["p_holm", "verdict"], errors="ignore")
-    column = adjusted.columns.get_loc("p_SRCC")
+    column = adjusted.columns.get_loc(f"p_{metric}")
     assert isinstance(column, int)
-    adjusted.insert(column + 1, "p_holm", holm(adjusted["p_SRCC"].to_numpy(np.float64)))
-    words = [verdict(row.dSRCC, row.p_holm) for row in adjusted.itertuples()]
+    p_holm = holm(adjusted[f"p_{metric}"].to_numpy(np.float64))
+    gains = adjusted[f"d{metric}"].to_numpy(np.float64) * (1 if higher_is_better else -1)
+    words = [verdict(gain, p) for gain, p in zip(gains, p_holm, strict=True)]
+    adjusted.insert(column + 1, "p_holm", p_holm)
     adjusted.insert(column + 2, "verdict", pd.Series(words, adjusted.index, dtype=object))
     return adjusted
 
 
-def verdict(difference: float, p_holm: float) -> str:
-    """Return the verdict of a comparison, see :func:`adjust`."""
+def verdict(gain: float, p_holm: float) -> str:
+    """Return the verdict of a comparison, see :func:`adjust`; a positive gain is better."""
     if np.isnan(p_holm):
-        return "undefined" if np.isnan(difference) else "too few"
+        return "undefined" if np.isnan(gain) else "too few"
     if p_holm >= SIGNIFICANT:
         return "not told apart"
-    return "better" if difference > 0 else "worse"
+    return "better" if gain > 0 else "worse"

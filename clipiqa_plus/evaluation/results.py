@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from clipiqa_plus.evaluation.analyses.gmad import gmad_pairs
+from clipiqa_plus.evaluation.analyses.ranks import ranks
 from clipiqa_plus.evaluation.comparison import SKIPPED, Comparison
 from clipiqa_plus.metrics.resampling import RESAMPLES
 from clipiqa_plus.training.curves import training_curves
@@ -20,10 +22,13 @@ from clipiqa_plus.training.run_folder import versions, write_json, write_text
 
 RESULTS, DIFFERENCES, PAIRS, RECORD = "results", "differences", "pairs", "evaluation.json"
 REPORT = "report.html"
-CROSS_SET = "cross_set"
+CROSS_SET, RANKS, GMAD = "cross_set", "ranks", "gmad.json"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
-TEXT_COLUMNS = ("data", "target", "prompts", "against", "verdict", "note", "resampled")
+TEXT_COLUMNS = (
+    *("data", "target", "prompts", "against", "verdict", "note", "resampled"),
+    *("by", "group", "image", "trained_on", "trained_data", "kind"),
+)
 SHARED = ("data", "target", "against", "resampled", "n")
 """Columns that move to the heading of a table if all rows share their value."""
 
@@ -42,11 +47,13 @@ class Evaluated(NamedTuple):
 
 
 def named(tables: Comparison) -> dict[str, pd.DataFrame]:
-    """Return the tables of a comparison by name, and SRCC across data sets.
+    """Return the tables of a comparison by name, and SRCC and mean ranks across data sets.
 
-    Differences need two sources, the table of all pairs three, the cross-set table two data sets.
+    Differences need two sources, the table of all pairs three, the cross-set table two data sets;
+    for mean ranks see :func:`~clipiqa_plus.evaluation.analyses.ranks.ranks`.
     """
-    found = {**tables._asdict(), CROSS_SET: cross_set(tables.results)}
+    found = tables._asdict()
+    found |= {CROSS_SET: cross_set(tables.results), RANKS: ranks(tables.results)}
     return {name: table for name, table in found.items() if len(table)}
 
 
@@ -96,10 +103,10 @@ def printable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(value: Any, name: str, form: str) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "-"
     if not isinstance(value, float):
         return str(value)
-    if pd.isna(value):
-        return "-"
     if name.startswith("p_"):
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     return f"{value:{form}}"
@@ -171,20 +178,29 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def save(
-    folder: Path, name: str, tables: Comparison, found: Evaluated, record: dict[str, Any]
+    folder: Path,
+    name: str,
+    tables: Comparison,
+    found: Evaluated,
+    record: dict[str, Any],
+    further: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write an evaluation up to and including one data set.
 
     ``evaluation.json`` is deleted first and written last: if it exists, all files are consistent.
 
     Args:
-        folder: Gets ``results``, ``differences`` and, for several data sets, ``cross_set`` as
-            csv, json, md and tex, and ``evaluation.json``.
+        folder: Gets the tables of :func:`named` and the further ones as csv, json, md and tex, and
+            ``evaluation.json``.
         name: Name of the data set; its folder gets ``scores.parquet``, ``interpolation.parquet``,
-            ``thumbnails.parquet``, and ``skipped.csv``: pictures without a score, with the reason.
+            ``thumbnails.parquet``, ``gmad.json`` (see
+            :func:`~clipiqa_plus.evaluation.analyses.gmad.gmad_pairs`), and ``skipped.csv``:
+            pictures without a score, with the reason.
         tables: Tables of all data sets so far.
         found: The evaluation of this data set.
         record: See :func:`start_record`; the facts on this data set are added to its ``data``.
+        further: Further tables of all data sets so far, by name; see
+            :mod:`~clipiqa_plus.evaluation.analyses.tables`.
     """
     (folder / name).mkdir(parents=True, exist_ok=True)
     for old in (RECORD, REPORT):
@@ -201,7 +217,10 @@ def save(
     _save_parquet(folder / name / SCORES, found.scores)
     _save_parquet(folder / name / INTERPOLATION, found.interpolation)
     _save_parquet(folder / name / THUMBNAILS, found.thumbnails)
-    for kind, table in {DIFFERENCES: tables.differences, **named(tables)}.items():
+    pairs = gmad_pairs(found.scores, list(found.about["sources"]))
+    write_json(folder / name / GMAD, _records(pairs))
+    shown = {DIFFERENCES: tables.differences, **named(tables), **(further or {})}
+    for kind, table in shown.items():
         write_text(folder / f"{kind}.csv", table.to_csv(index=False))
         write_json(folder / f"{kind}.json", _records(table))
         write_text(folder / f"{kind}.md", markdown(table))

@@ -6,17 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import torch
 
 from clipiqa_plus.evaluation.comparison import (
     DIFFERENCES,
+    NO_WILLIAMS,
     NOTHING,
     RESULTS,
     adjust,
     compare_sources,
     correlations,
 )
+from clipiqa_plus.metrics.functional import logistic_mapping
+from clipiqa_plus.metrics.ratings import noise_ceiling
 from clipiqa_plus.metrics.resampling import bootstrap, interval
-from clipiqa_plus.metrics.significance import compare_correlations, holm, williams
+from clipiqa_plus.metrics.significance import (
+    compare_correlations,
+    compare_losses,
+    holm,
+    williams,
+)
 from tests.support.scored_pictures import SOURCES, scored
 
 
@@ -49,8 +58,54 @@ def test_tables_hold_what_the_statistics_say() -> None:
     assert (gain["prompts"], gain["against"]) == ("a", "zero_shot")
     assert gain["dSRCC"] == pytest.approx(row["SRCC"] - results.iloc[0]["SRCC"])
     assert (gain["dSRCC_low"], gain["dSRCC_high"], gain["p_SRCC"]) == (test.low, test.high, test.p)
+    assert np.isnan(gain["p_williams"])
+    assert gain["note"] == NO_WILLIAMS
+    alone = compare_sources(scored(contents=None), SOURCES, resamples=50).differences.iloc[0]
     r = np.corrcoef([*x[:2], y])
-    assert gain["p_williams"] == pytest.approx(williams(r[0, 2], r[1, 2], r[0, 1], 90)[1])
+    assert alone["p_williams"] == pytest.approx(williams(r[0, 2], r[1, 2], r[0, 1], 90)[1])
+    assert NO_WILLIAMS not in alone["note"]
+
+
+def test_residuals_of_the_five_parameter_logistic_are_compared() -> None:
+    scores = scored()
+    results, differences, _ = compare_sources(scores, SOURCES, resamples=500)
+    x, y = (torch.tensor(scores[c].to_numpy()) for c in (SOURCES, "mos"))
+    residuals = np.stack([(logistic_mapping(row, y, 5) - y).numpy() for row in x.T])
+    roots = np.sqrt((residuals**2).mean(axis=1))
+    np.testing.assert_allclose(results["RMSE_logistic5"], roots)
+    mapped = residuals[0] + y.numpy()
+    expected = scipy.stats.pearsonr(mapped, y).statistic
+    assert results["PLCC_logistic5"][0] == pytest.approx(expected)
+    row, test = (
+        differences.iloc[0],
+        compare_losses(residuals**2, [(0, 1)], scores["content"], flips=500),
+    )
+    assert row["dRMSE_logistic5"] == pytest.approx(roots[1] - roots[0])
+    assert (row["dRMSE_logistic5_low"], row["p_residuals"]) == (test.low, test.p)
+    variances = (residuals**2).sum(axis=1) / 85
+    assert row["F"] == pytest.approx(variances[0] / variances[1])  # above 1: the smaller residuals
+    p = 2 * min(f(row["F"], 85, 85) for f in (scipy.stats.f.sf, scipy.stats.f.cdf))
+    assert row["p_F"] == pytest.approx(p)
+
+
+def test_ceiling_stands_beside_every_source_where_the_noise_is_known() -> None:
+    scores = scored().assign(mos_std=0.3, n_ratings=10)
+    results = compare_sources(scores, SOURCES, resamples=50).results
+    ceiling = noise_ceiling(scores["mos"], scores["mos_std"], scores["n_ratings"])
+    for metric in ("SRCC", "PLCC"):
+        value, low, high = ceiling[metric]
+        assert set(results[f"{metric}_ceiling"]) == {value}
+        assert set(results[f"{metric}_ceiling_low"]) == {low}
+        assert set(results[f"{metric}_ceiling_high"]) == {high}
+        np.testing.assert_allclose(results[f"{metric}_share"], results[metric] / value)
+    assert compare_sources(scores, SOURCES, resamples=50).results.equals(results)  # seeded
+    for unknown in (
+        scores.drop(columns="n_ratings"),
+        scores.assign(mos_std=[np.nan, *scores["mos_std"][1:]]),
+        scores.assign(n_ratings=1),
+    ):
+        results = compare_sources(unknown, SOURCES, resamples=50).results
+        assert results.filter(regex="ceiling|share").isna().all(axis=None)
 
 
 def test_every_pair_of_three_sources_is_compared() -> None:
@@ -111,7 +166,7 @@ def test_few_contents_are_said() -> None:
     rough, tested, _ = compare_sources(scored(contents=8), SOURCES, resamples=200)
     assert set(rough["note"]) == {"8 contents: rough interval"}
     assert rough["SRCC_low"].notna().all()
-    assert set(tested["note"]) == {"8 contents: approximate test"}
+    assert set(tested["note"]) == {f"8 contents: approximate test; {NO_WILLIAMS}"}
 
 
 def test_too_few_contents_to_be_significant_have_no_p_value() -> None:
@@ -119,7 +174,8 @@ def test_too_few_contents_to_be_significant_have_no_p_value() -> None:
     assert results["SRCC_low"].notna().all()
     limited = ["dSRCC_low", "dSRCC_high", "p_SRCC", "dPLCC_low", "p_PLCC"]
     assert differences[limited].isna().all(axis=None)
-    assert set(differences["note"]) == {"5 contents: too few for a test, which needs 6"}
+    few = "5 contents: too few for a test, which needs 6"
+    assert set(differences["note"]) == {f"{few}; {NO_WILLIAMS}"}
     enough = compare_sources(scored(contents=6), SOURCES, resamples=200).differences
     assert (enough["p_SRCC"] >= 2 / 64).all()
 
@@ -151,10 +207,9 @@ def test_different_backbones_are_said_of_every_source_and_difference() -> None:
     towers["a"] = towers["zero_shot"]
     found = compare_sources(scored(), SOURCES, resamples=20, backbones=towers)
     assert found.results["note"].tolist() == [f"features of {towers[name]}" for name in SOURCES]
-    assert found.differences["note"].tolist() == [
-        "",
-        "different backbones: ViT-B/32 with it against RN50 without positional embedding",
-    ]
+    different = "different backbones: ViT-B/32 with it against RN50 without positional embedding"
+    notes = found.differences["note"].tolist()
+    assert notes == [NO_WILLIAMS, f"{different}; {NO_WILLIAMS}"]
     same = compare_sources(
         scored(), SOURCES, resamples=20, backbones=dict.fromkeys(SOURCES, "RN50")
     )

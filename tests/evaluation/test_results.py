@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from clipiqa_plus.evaluation.analyses.gmad import gmad_pairs
+from clipiqa_plus.evaluation.analyses.tables import add, analyse
 from clipiqa_plus.evaluation.comparison import NOTHING, compare_sources
 from clipiqa_plus.evaluation.results import (
     Evaluated,
@@ -77,9 +79,12 @@ def test_saved_tables_come_back(tmp_path) -> None:
     scores = scored(contents=4)
     tables = NOTHING.add("mine", compare_sources(scores, ["zero_shot", "a", "b"]))
     thumbnails = pd.DataFrame({"id": [0], "jpeg": [b"x"]})
-    record, about = start_record([]), {"skipped": {"a.png": "not an image"}}
+    sources: dict[str, dict] = {"zero_shot": {}, "a": {}, "b": {}}
+    record, about = start_record([]), {"skipped": {"a.png": "not an image"}, "sources": sources}
     way = pd.DataFrame({"source": ["a"], "id": [0], "score": [0.5]})
-    save(tmp_path, "mine", tables, Evaluated(scores, way, thumbnails, about), record)
+    further = analyse(scores, ["zero_shot", "a", "b"], 50)
+    more = add({}, "mine", further.tables)
+    save(tmp_path, "mine", tables, Evaluated(scores, way, thumbnails, about), record, more)
     assert json.loads((tmp_path / "evaluation.json").read_text())["data"] == {"mine": about}
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/interpolation.parquet"), way)
     assert "NaN" not in (tmp_path / "results.json").read_text()
@@ -88,6 +93,14 @@ def test_saved_tables_come_back(tmp_path) -> None:
         pd.testing.assert_frame_equal(loaded, table, check_dtype=False)
         read = pd.read_csv(tmp_path / f"{name}.csv")
         assert read.columns.tolist() == table.columns.tolist()
+    for name, table in more.items():
+        pd.testing.assert_frame_equal(
+            load_table(tmp_path / f"{name}.json"), table, check_dtype=False
+        )
+        for kind in ("csv", "md", "tex"):
+            assert (tmp_path / f"{name}.{kind}").is_file()
+    pairs = pd.read_json(tmp_path / "mine/gmad.json")
+    pd.testing.assert_frame_equal(pairs, gmad_pairs(scores, [*sources]), check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "mine/scores.parquet"), scores)
     skipped = pd.read_csv(tmp_path / "mine/skipped.csv")
     assert skipped.to_dict("records") == [{"image": "a.png", "reason": "not an image"}]
