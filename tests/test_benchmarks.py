@@ -137,3 +137,16 @@ def test_parity_compares_weights_that_spread_the_scores(
         features = FrozenCLIP(clip, "small", "0" * 64, "none").encode_image(images)
         assert float(features.mean(dim=0).norm()) < 0.7, vit  # before, all point one way: 1
         assert float(clip.logit_scale.exp()) == pytest.approx(100, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_tests_hold_their_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import level
+
+    found = level.rejections(200, 20, 1.0, repeats=60)
+    # Of 60 repeats at 5%, more than 9 rejections have a probability of 0.001.
+    assert (found[~found.index.str.startswith(level.STANDARD)] <= 9 / 60).all()
+    assert found[f"{level.STANDARD}DeLong AUC_BW"] > 0.3
+    worse = level.rejections(200, 0, 2.5, repeats=10)
+    assert worse["SRCC"] == worse["Krasula AUC_BW"] == worse["residuals"] == 1

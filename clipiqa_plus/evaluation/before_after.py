@@ -1,0 +1,60 @@
+"""Scores of the same pictures before and after a change: paired differences and win rate."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clipiqa_plus.metrics.resampling import RESAMPLES
+from clipiqa_plus.metrics.significance import sign_flips
+
+
+def paired(
+    before: ArrayLike,
+    after: ArrayLike,
+    groups: ArrayLike | None = None,
+    flips: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Compare the scores of N pictures before and after a change.
+
+    Intervals (95%) and p-values are those of sign flips over contents, see
+    :func:`~clipiqa_plus.metrics.significance.sign_flips`: of the differences, and of their signs.
+
+    Args:
+        before: [N] scores.
+        after: [N] scores of the same pictures.
+        groups: [N] contents; None treats each picture separately.
+        flips: Number of random sign patterns.
+        seed: Random seed of the patterns.
+
+    Returns:
+        ``before`` and ``after``: mean scores; ``difference`` of the means with ``difference_low``,
+        ``difference_high`` and ``p_difference``; ``win_rate``: share of pictures with the higher
+        score after, ties counted as half, with ``win_rate_low``, ``win_rate_high`` and
+        ``p_win_rate``; ``wins``, ``losses``, ``ties``, ``n``. NaN where there are too few pictures
+        or contents for an interval.
+    """
+    x, y = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    change = y - x
+    _, unit = np.unique(np.arange(len(x)) if groups is None else groups, return_inverse=True)
+    sums = np.stack([np.bincount(unit, values) for values in (change, np.sign(change))])
+    test = sign_flips(sums, np.tile(np.bincount(unit), (2, 1)), flips, seed)
+    rates = (1 + np.clip([test.low[1], test.high[1]], -1, 1)) / 2
+    wins, losses = int((change > 0).sum()), int((change < 0).sum())
+    return {
+        "before": float(x.mean()),
+        "after": float(y.mean()),
+        "difference": float(change.mean()),
+        "difference_low": float(test.low[0]),
+        "difference_high": float(test.high[0]),
+        "p_difference": float(test.p[0]),
+        "win_rate": float((1 + np.sign(change).mean()) / 2),
+        "win_rate_low": float(rates[0]),
+        "win_rate_high": float(rates[1]),
+        "p_win_rate": float(test.p[1]),
+        "wins": wins,
+        "losses": losses,
+        "ties": len(change) - wins - losses,
+        "n": len(change),
+    }
