@@ -45,7 +45,7 @@ def labels(
     """
     from clipiqa_plus.evaluation.studies import labels as study
     from clipiqa_plus.evaluation.studies.inputs import load_inputs
-    from clipiqa_plus.evaluation.studies.rows import StudyRows
+    from clipiqa_plus.evaluation.studies.saved import StudyRows
     from clipiqa_plus.report.study_page import curves
 
     if draws < 2:
@@ -77,12 +77,13 @@ def seeds(
     stated: Stated = NOTHING,
     dir: str | None = None,
     device: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Measure the spread of SRCC over seeds, and what an ensemble of them gains.
 
     Args:
         config: Recipe with a data section, or the short name of a benchmark.
-        out: Folder for table, page and ensemble.safetensors.
+        out: Folder for table, page and ensemble.safetensors. An interrupted study is resumed.
         count: Number of seeds.
         bags: Train each on a bootstrap bag of the training part.
         pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
@@ -90,14 +91,18 @@ def seeds(
         stated: About its weights.
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
+        overwrite: Start again from scratch.
     """
     from clipiqa_plus.evaluation.studies import seeds as study
     from clipiqa_plus.evaluation.studies.inputs import load_inputs
+    from clipiqa_plus.evaluation.studies.saved import StudyFits
     from clipiqa_plus.report.study_page import curves
 
     tower = stated.about(backbone)
     inputs = load_inputs(config, tower, dir, device, pairs=words_of(pair))
-    table, fitted = study.study_seeds(inputs, count, bags)
+    settings = {"study": "seeds", "bags": bags, **inputs.facts()}
+    saved = StudyFits(Path(out), settings, overwrite)
+    table, fitted = study.study_seeds(inputs, count, bags, saved)
     file = study.save_ensemble(Path(out) / "ensemble.safetensors", inputs, fitted)
     long = table.melt("seeds", ["SRCC", "ensemble"], "what", "value")
     long["what"] = long["what"].replace({"SRCC": "this seed alone", "ensemble": "ensemble"})
@@ -152,7 +157,7 @@ def prompts(
     """
     from clipiqa_plus.evaluation.studies import layouts as study
     from clipiqa_plus.evaluation.studies.inputs import load_inputs
-    from clipiqa_plus.evaluation.studies.rows import StudyRows
+    from clipiqa_plus.evaluation.studies.saved import StudyRows
     from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.study_page import dots
 

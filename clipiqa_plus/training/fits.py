@@ -7,6 +7,7 @@ contexts of all fits in one batch, since a single context leaves most of the pro
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ class Fitted:
     iterations: int
     passes: int
     ended: str
+
+    def to(self, device: torch.device) -> Fitted:
+        """Return the same with the tensors on a device."""
+        return dataclasses.replace(self, ctx=self.ctx.to(device), text=self.text.to(device))
 
     def prompts(self, like: ContextPrompts) -> ContextPrompts:
         """Return these context tokens as learned prompts.

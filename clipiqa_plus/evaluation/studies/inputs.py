@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
@@ -87,7 +89,7 @@ class StudyInputs:
             fits: Starts and rows of the fits.
             loss: Name of the loss; None takes the recipe's.
         """
-        return fit_contexts(
+        found = fit_contexts(
             prompts,
             self.clip,
             self.features,
@@ -98,6 +100,14 @@ class StudyInputs:
             max_iterations=MAX_ITERATIONS,
             patience=PATIENCE,
         )
+        console = Console(stderr=True)
+        for number, fitted in track(found, "fits", total=len(fits), console=console):
+            if not fitted.iterations:
+                console.print(
+                    f"warning: fit {number + 1} of {len(fits)} has not moved ({fitted.ended}): its "
+                    "result is that of the random start; try other starting words or more tokens"
+                )
+            yield number, fitted
 
     def score(self, text: Tensor, rows: Tensor) -> Tensor:
         """Score rows by text features [P, 2, D]: float32 [N, T]."""

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from clipiqa_plus.evaluation.studies.inputs import StudyInputs, hold_out
-from clipiqa_plus.evaluation.studies.rows import StudyRows
+from clipiqa_plus.evaluation.studies.saved import StudyRows
 from clipiqa_plus.features.probes import fit_ridge
 from clipiqa_plus.training.fits import Fit
 

@@ -11,7 +11,7 @@ import torch
 
 from clipiqa_plus.data.splits import kfold_split
 from clipiqa_plus.evaluation.studies.inputs import StudyInputs
-from clipiqa_plus.evaluation.studies.rows import StudyRows
+from clipiqa_plus.evaluation.studies.saved import StudyRows
 from clipiqa_plus.training.fits import Fit
 
 OPTIONS = ("n_ctx", "position", "pairs", "class_specific", "loss", "init")

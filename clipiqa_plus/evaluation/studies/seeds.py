@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from clipiqa_plus.evaluation.studies.inputs import StudyInputs
+from clipiqa_plus.evaluation.studies.saved import StudyFits
 from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.prompts.files import save_prompts
 from clipiqa_plus.training.fits import Fit, Fitted
@@ -15,7 +16,7 @@ from clipiqa_plus.training.run_folder import data_facts
 
 
 def study_seeds(
-    inputs: StudyInputs, seeds: int, bags: bool = False
+    inputs: StudyInputs, seeds: int, bags: bool = False, saved: StudyFits | None = None
 ) -> tuple[pd.DataFrame, list[Fitted]]:
     """Fit the training part from several seeds.
 
@@ -23,6 +24,7 @@ def study_seeds(
         inputs: Inputs of the study.
         seeds: Number of seeds.
         bags: Train each on a bootstrap bag of the training part.
+        saved: Keeps each fit as it ends, and holds those of a study that was stopped.
 
     Returns:
         One row per seed: ``seeds`` (number of seeds so far), ``SRCC`` of this seed alone, and
@@ -33,15 +35,20 @@ def study_seeds(
     """
     if seeds < 2:
         raise ValueError(f"{seeds} seeds; a spread needs at least 2")
+    found = {seed: fit for seed in range(seeds) if saved and (fit := saved.get(seed))}
+    left = [seed for seed in range(seeds) if seed not in found]
     fits = []
-    for seed in range(seeds):
+    for seed in left:
         rows = inputs.train
         if bags:
             drawn = torch.Generator().manual_seed(seed)
             rows = rows[torch.randint(len(rows), (len(rows),), generator=drawn)]
         fits.append(Fit(inputs.prompts(seed=seed).ctx.detach(), rows, inputs.val))
-    found = dict(inputs.fit(inputs.prompts(), fits))
-    fitted = [found[seed] for seed in range(seeds)]
+    for number, fit in inputs.fit(inputs.prompts(), fits):
+        found[left[number]] = fit
+        if saved:
+            saved.add(left[number], fit)
+    fitted = [found[seed].to(inputs.clip.device) for seed in range(seeds)]
     scores = torch.stack([inputs.score(fit.text, inputs.test) for fit in fitted])  # [M, N, T]
     rows_of_table = []
     for seed in range(seeds):

@@ -15,7 +15,7 @@ import yaml
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.evaluation.studies import labels, layouts, seeds
 from clipiqa_plus.evaluation.studies.inputs import StudyInputs, hold_out, load_inputs
-from clipiqa_plus.evaluation.studies.rows import StudyRows
+from clipiqa_plus.evaluation.studies.saved import StudyFits, StudyRows
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.config import PromptConfig
 from clipiqa_plus.prompts.files import read_prompts
@@ -119,6 +119,31 @@ def test_seeds_differ_and_their_ensemble_is_the_mean_score(
     assert inputs.srcc(ours, inputs.test) == pytest.approx(table["ensemble"].iloc[-1], abs=1e-4)
     assert scorer.columns == ["score", "spread", "mos_low", "mos_high"]
     assert f"ensemble of all has {table['ensemble'].iloc[-1]:.3f}" in seeds.sentence(table)
+
+
+def test_seeds_resume_and_refuse_other_settings(inputs: StudyInputs, tmp_path: Path) -> None:
+    whole, _ = seeds.study_seeds(inputs, 3)
+    saved = StudyFits(tmp_path, {"a": 1})
+    seeds.study_seeds(inputs, 2, saved=saved)
+    first = saved.get(1)
+    assert first is not None
+    again, fitted = seeds.study_seeds(inputs, 3, saved=StudyFits(tmp_path, {"a": 1}))
+    assert torch.equal(fitted[1].ctx, first.ctx)  # taken from disk, bit for bit
+    assert fitted[1].ended == first.ended
+    # A fit among others differs from a lone one by rounding, which iterations may enlarge.
+    pd.testing.assert_frame_equal(whole, again, atol=0.05)
+    with pytest.raises(ValueError, match="study with other settings"):
+        StudyFits(tmp_path, {"a": 2})
+    assert StudyFits(tmp_path, {"a": 2}, overwrite=True).get(0) is None
+
+
+def test_a_fit_that_cannot_move_is_warned_of(
+    inputs: StudyInputs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = dataclasses.replace(inputs, features=torch.zeros_like(inputs.features))
+    seeds.study_seeds(still, 2)
+    warned = " ".join(capsys.readouterr().err.split())
+    assert "fit 2 of 2 has not moved (the gradient vanishes)" in warned
 
 
 def test_fewer_ratings_than_asked_are_one_error(inputs: StudyInputs) -> None:
