@@ -193,7 +193,7 @@ class CLIPIQAPlus(LightningModule):
             ``none``, otherwise 1.
         """
         text = self.text_features() if text is None else text
-        scores = pair_probability(features, text, self.backbone.logit_scale)
+        scores = pair_probability(features, text, self.prompts.logit_scale(self.backbone))
         if self.regressor is not None:
             scores = self.regressor(scores)
         elif self.reduction == "mean":

@@ -72,3 +72,46 @@ def pair_probability(
         if isinstance(logit_scale, Tensor):
             logit_scale = logit_scale.to(dtype).reshape(())
         return torch.sigmoid(logit_scale * difference)
+
+
+def magnitude_cue(image_features: Tensor) -> Tensor:
+    """Quality cue of MA-CLIP: how large the entries of a feature are by their own deviation.
+
+    Mean over the entries of the Box-Cox transform of ``x = |f| / std(|f|)`` at lambda 0.5, which is
+    ``2 (sqrt(x + 1) - 1)`` (Liao et al., AAAI 2026, arXiv 2511.09948; ``box_cox`` in pyiqa's
+    ``maclip_arch.py``). Scaling ``f`` scales ``|f|`` and its deviation alike, so that unit features
+    give the cue of those of any length; pyiqa adds 1e-6 to the deviation, which changes the cue of
+    a feature of length 1 and up to 1024 entries by less than 1e-4.
+
+    Args:
+        image_features: [B, D], of any length but zero.
+
+    Returns:
+        [B], about 1; float32, or float64 if the features are.
+    """
+    size = image_features.to(torch.promote_types(image_features.dtype, torch.float32)).abs()
+    # Of a constant |f| the deviation is 0; the smallest normal number keeps the cue finite.
+    deviation = size.std(dim=-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
+    return (2 * ((size / deviation + 1).sqrt() - 1)).mean(dim=-1)
+
+
+def fuse_cues(
+    cosine: Tensor, magnitude: Tensor, base: tuple[float, float] = (1.0, 0.6), alpha: float = 1.0
+) -> Tensor:
+    """Weighted mean of both cues of MA-CLIP, each weighted by how far it is above the other.
+
+    The weights are the softmax of ``base[0] + alpha d`` and ``base[1] - alpha d`` with
+    ``d = cosine - magnitude`` (Liao et al., AAAI 2026; ``fusion`` in pyiqa's ``maclip_arch.py``).
+
+    Args:
+        cosine: Probability of the first prompts, [...].
+        magnitude: See :func:`magnitude_cue`, [...].
+        base: Weights before the softmax where the cues are equal.
+        alpha: How much their difference counts.
+
+    Returns:
+        [...]; between the two cues.
+    """
+    difference = cosine - magnitude
+    share = torch.sigmoid(base[0] - base[1] + 2 * alpha * difference)  # softmax over two
+    return share * cosine + (1 - share) * magnitude

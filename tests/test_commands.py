@@ -27,6 +27,7 @@ ELSEWHERE = {
     "push": "a network: tests/inference/test_hub.py",
     "hf://my_name/my_prompts": "a network: tests/inference/test_hub.py",
     "get": "the test of its own",
+    "qualiclip": "published weights: tests/inference/test_presets.py",
     "reproduce": "published weights: tests/evaluation/test_reproduction.py",
 }
 """Words of commands that need more than this test has, and where they are tested."""

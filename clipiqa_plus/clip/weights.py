@@ -62,6 +62,8 @@ _SIZES = {"RN50": 255_827_503}  # bytes
 
 # OpenAI's archives store these numbers among the weights.
 _CONSTANTS = frozenset({"input_resolution", "context_length", "vocab_size"})
+# QualiCLIP's file holds a CLIP under a prefix, and the text features of its prompts beside it.
+_PREFIXES, _TEXT_FEATURES = ("module.", "clip_model."), "prompts_features"
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +254,9 @@ def _tensors(content: Any) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
-    named = {str(key).removeprefix("module."): value for key, value in content.items()}
+    named = {str(key): value for key, value in content.items() if key != _TEXT_FEATURES}
+    for prefix in _PREFIXES:
+        named = {key.removeprefix(prefix): value for key, value in named.items()}
     tensors = {key: value for key, value in named.items() if key not in _CONSTANTS}
     if wrong := [key for key, value in tensors.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"holds no state dict: {wrong[0]} is not a tensor")

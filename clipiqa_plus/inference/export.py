@@ -90,7 +90,8 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
         The path of the card.
 
     Raises:
-        ValueError: If the format is unknown, or the scorer is not on the CPU in fp32.
+        ValueError: If the format is unknown, the scorer is not on the CPU in fp32, or it scores
+            several views of a picture.
         RuntimeError: If the file's scores differ from PyTorch's by more than :data:`TOLERANCE`.
         ImportError: If a package that ONNX needs is missing.
     """
@@ -101,6 +102,11 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
         raise ValueError(
             f"the scorer is in {clip.precision} on {clip.device}; export needs fp32 on the CPU: "
             "load(preset, device='cpu')"
+        )
+    if scorer.conditions.views is not None:
+        raise ValueError(
+            f"{scorer.settings['preset']} scores several views of a picture "
+            f"({scorer.conditions.views.name}); an exported file scores the picture itself"
         )
     path = Path(path)
     card_path = path.with_name(f"{path.name}.json")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from os import PathLike, fspath
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -18,21 +15,23 @@ from torch import Tensor, nn
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
-from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
-from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.features.probes import Probe
+from clipiqa_plus.inference.conditions import Conditions, pool_views
 from clipiqa_plus.inference.picture_forms import Picture, picture_tensors
-from clipiqa_plus.inference.presets import Preset, find_preset
-from clipiqa_plus.inference.probes import ProbeSource, Source, is_probe, load_probe, read_facts
+from clipiqa_plus.inference.presets import find_preset
+from clipiqa_plus.inference.probes import ProbeSource, Source
+from clipiqa_plus.inference.resolve import resolve
 from clipiqa_plus.metrics.conformal import half_widths, mos_interval
-from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
-from clipiqa_plus.prompts.files import HUB, find_prompts, is_foreign
-from clipiqa_plus.prompts.importers import imported_position
-from clipiqa_plus.prompts.words import Words, name_pairs, pair_name
-from clipiqa_plus.scoring import pair_probability
+from clipiqa_plus.module import Reduction
+from clipiqa_plus.prompts.files import HUB, find_prompts
+from clipiqa_plus.prompts.words import Words, pair_name
+from clipiqa_plus.scoring import fuse_cues, magnitude_cue, pair_probability
 
 # Pictures decoded and encoded at once: bounds the memory needed for a long list.
 _CHUNK = 16
+
+# Views are encoded together up to this many pixels: about 1 GB of feature maps.
+_MOST_PIXELS = 8_000_000
 
 # Scorers that `score` keeps in memory, each with its image tower: 150 MB for RN50.
 _KEPT = 2
@@ -46,11 +45,9 @@ class Scorer(nn.Module):
     Args:
         model: Backbone, prompts and reduction, or a probe.
         preset: Name of the preset.
-        prompts_sha256: SHA-256 of the prompt file, if there is one.
         differentiable: Propagate gradients from the scores to the pictures, for use as a loss.
         interval: Level of the intervals in :meth:`score_columns`, such as 0.9.
-        facts: Metadata of the prompt file or probe, which include the intervals.
-        names: Names of the scores; None names a lone score ``score``, several after their pairs.
+        conditions: What else fixes the scores: views, cues, names, the prompt file's metadata.
 
     Attributes:
         names: Names of the T scores: ``score``, or one for each antonym pair.
@@ -64,11 +61,9 @@ class Scorer(nn.Module):
         self,
         model: Source,
         preset: str,
-        prompts_sha256: str | None = None,
         differentiable: bool = False,
         interval: float | None = None,
-        facts: Mapping[str, Any] = MappingProxyType({}),
-        names: Sequence[str] | None = None,
+        conditions: Conditions = Conditions(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         model.require_learned()
@@ -76,6 +71,7 @@ class Scorer(nn.Module):
         self.probe: Probe | None = None
         self.regressor: nn.Linear | None = None
         self.differentiable = differentiable
+        self.conditions = conditions
         self.register_buffer("text", None, persistent=False)
         if isinstance(model, ProbeSource):
             self.probe = model.probe
@@ -87,14 +83,18 @@ class Scorer(nn.Module):
             self.reduction: Reduction = model.reduction
             with torch.no_grad():
                 self.text = model.text_features().clone()
-            pairs = model.prompts.pairs
-            each = [pair_name(pair) for pair in pairs]
-            self.names = list(names or (each if self.reduction == "none" else ["score"]))
-            asked = {"pairs": [list(pair) for pair in pairs], "reduction": self.reduction}
+            prompts = model.prompts
+            self.logit_scale = prompts.logit_scale(self.backbone)
+            each = [pair_name(pair) for pair in prompts.pairs]
+            named = conditions.names or (each if self.reduction == "none" else ["score"])
+            self.names = list(named)
+            asked = {"pairs": [list(pair) for pair in prompts.pairs], "reduction": self.reduction}
+            if prompts.temperature != 1:
+                asked["logit_scale"] = self.logit_scale
         self.interval: tuple[list[float], list[float]] | None = None
         if interval is not None:
-            widths = half_widths(dict(facts), interval, "the prompt file")
-            self.interval = widths, facts["intervals"]["scale"]
+            facts = dict(conditions.facts)
+            self.interval = half_widths(facts, interval, "it"), facts["intervals"]["scale"]
             asked["interval"] = interval
         self.columns = list(self.names)
         if self.text is not None and self.text.ndim == 4:
@@ -106,7 +106,8 @@ class Scorer(nn.Module):
             **self.backbone.describe(),
             "resize": None,
             **asked,
-            "prompts_sha256": prompts_sha256,
+            "prompts_sha256": conditions.prompts_sha256,
+            **conditions.settings,
             "version": __version__,
         }
 
@@ -148,9 +149,9 @@ class Scorer(nn.Module):
         Raises:
             ValueError: If shape, type or range is wrong.
         """
-        features = self.backbone.encode_image(images, self.differentiable)
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
-            return self.score_features(features)
+            scores = self._image_scores(images)
+        return scores if scores.ndim == 2 else scores.mean(dim=0)
 
     def score_features(self, features: Tensor) -> Tensor:
         """Return scores, float32 [B, T], of image features, float32 [B, D]."""
@@ -169,7 +170,7 @@ class Scorer(nn.Module):
             for each, on the MOS scale of the training data.
         """
         with torch.no_grad():
-            members = self._scores(self.backbone.encode_image(images))
+            members = self._image_scores(images)
             scores = members if members.ndim == 2 else members.mean(dim=0)
             columns = [scores]
             if members.ndim == 3:
@@ -179,15 +180,44 @@ class Scorer(nn.Module):
                 columns.append(torch.stack(ends, dim=-1).flatten(1))
             return torch.cat(columns, dim=1)
 
+    @property
+    def least_size(self) -> int:
+        """Smallest side in pixels of a picture that can be scored."""
+        least, views = self.backbone.least_size, self.conditions.views
+        return least if views is None else views.least_size(least)
+
+    def _image_scores(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Scores [B, T], or [M, B, T] of the members of an ensemble, of pictures or their views."""
+        views = self.conditions.views
+        if views is None:
+            return self._scores(self.backbone.encode_image(images, self.differentiable))
+        each = [views(image) for image in images]
+        scores = self._scores(self._encode([view for picture in each for view in picture]))
+        parts = scores.split([len(picture) for picture in each], dim=-2)
+        return torch.stack([pool_views(part, self.conditions.pooling) for part in parts], dim=-2)
+
+    def _encode(self, views: Sequence[Tensor]) -> Tensor:
+        """Features [V, D] of many views, a bounded number of pixels at a time."""
+        features, start = [], 0
+        while start < len(views):
+            most = max(1, _MOST_PIXELS // views[start][0].numel())
+            chunk = views[start : start + most]
+            features.append(self.backbone.encode_image(chunk, self.differentiable))
+            start += most
+        return torch.cat(features)
+
     def _scores(self, features: Tensor) -> Tensor:
         """Scores [B, T], or [M, B, T] of the members of an ensemble."""
         if self.probe is not None:
             return cast(Tensor, self.probe(features))
         assert self.text is not None
-        scores = pair_probability(features, self.text, self.backbone.logit_scale)
+        scores = pair_probability(features, self.text, self.logit_scale)
         if self.regressor is not None:
             return cast(Tensor, self.regressor(scores))
-        return scores if self.reduction == "none" else scores.mean(dim=-1, keepdim=True)
+        scores = scores if self.reduction == "none" else scores.mean(dim=-1, keepdim=True)
+        if self.conditions.cue == "magnitude":
+            scores = fuse_cues(scores, magnitude_cue(features)[:, None])
+        return scores
 
 
 def load(
@@ -225,44 +255,16 @@ def load(
             prompt file has no interval at this level.
         FileNotFoundError: If a file does not exist, or weights cannot be downloaded.
     """
-    chosen = find_preset(preset)
-    if prompts is not None and chosen.learned:
-        prompts = find_prompts(prompts)
-    if reduction and pairs is None:
-        raise ValueError("reduction goes with own pairs; that of a preset is fixed")
-    own = None if pairs is None else _own_words(chosen, pairs, reduction)
-    name, pos_embedding, config, reduced = _facts(own or chosen, prompts)
-    facts: dict[str, Any] = {}
+    found = resolve(find_preset(preset), prompts, pairs, reduction)
     if interval is not None:
-        if prompts is not None and not is_foreign(prompts):
-            facts = read_facts(prompts)
-        half_widths(facts, interval, str(prompts or f"preset {preset}"))  # before any work
-    if isinstance(backbone, FrozenCLIP):
-        if image_only:
-            raise ValueError("image_only would remove the text tower of a shared backbone")
-        clip = backbone
-        wanted = (position_name(pos_embedding, clip.is_vit), chosen.precision)
-        if (clip.pos_embedding, clip.precision) != wanted:
-            raise ValueError(
-                f"preset {preset} needs pos_embedding {wanted[0]}, precision {wanted[1]}; the "
-                f"backbone has pos_embedding {clip.pos_embedding}, precision {clip.precision}"
-            )
-        device = device or clip.device
-    else:
-        backbone = backbone or name
-        if backbone is None:
-            raise ValueError(f"{prompts} does not record its backbone: pass it as backbone")
-        clip = FrozenCLIP.from_name(backbone, pos_embedding, chosen.precision)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model: Source
-    if prompts is not None and is_probe(prompts):
-        model = load_probe(prompts, clip).to(device)
-    else:
-        model = CLIPIQAPlus(clip, prompts=config, reduction=reduced).to(device)
-    digest = None if prompts is None else sha256_of(Path(prompts))
-    names = list(pairs) if isinstance(pairs, Mapping) and reduced == "none" else None
-    title = own.name if own else preset
-    scorer = Scorer(model, title, digest, differentiable, interval, facts, names).eval()
+        half_widths(dict(found.facts), interval, str(prompts or f"preset {preset}"))
+    if isinstance(backbone, FrozenCLIP) and image_only:
+        raise ValueError("image_only would remove the text tower of a shared backbone")
+    clip = found.load_backbone(backbone)
+    if device is None and isinstance(backbone, FrozenCLIP):
+        device = clip.device
+    model = found.model(clip).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    scorer = Scorer(model, found.preset.name, differentiable, interval, found.conditions).eval()
     if image_only:
         clip.drop_text_tower()
     return scorer
@@ -333,39 +335,6 @@ def _identity(file: str | None) -> tuple[Any, ...] | None:
         return None
     facts = os.stat(file)
     return os.path.realpath(file), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
-def _facts(
-    preset: Preset, prompts: str | PathLike[str] | None
-) -> tuple[str | BackboneSpec | None, PosEmbedding | None, PromptConfig, Reduction]:
-    """Backbone, positional embedding, prompts and reduction of a preset and its prompt file."""
-    if preset.learned and prompts is None:
-        raise ValueError(f"preset {preset.name} needs a prompt file")
-    if prompts is None:
-        pairs = [pair if isinstance(pair, str) else list(pair) for pair in preset.pairs]
-        config = PromptConfig(mode="zero_shot", pairs=pairs)
-        return preset.backbone, preset.pos_embedding, config, preset.reduction
-    if not preset.learned:
-        raise ValueError(f"preset {preset.name} is zero-shot; use clipiqa+ with a prompt file")
-    config = PromptConfig(file=fspath(prompts))
-    if is_foreign(prompts):
-        return None, imported_position(prompts), config, "mean"
-    facts = read_facts(prompts)
-    backbone, position = BackboneSpec.recorded(facts), facts["pos_embedding"]
-    return backbone, position, config, facts.get("reduction", "mean")
-
-
-def _own_words(preset: Preset, words: Words, reduction: Literal["mean", "none"] | None) -> Preset:
-    """A zero-shot preset with other words."""
-    if preset.learned:
-        raise ValueError(
-            f"preset {preset.name} takes its words from a prompt file; own pairs need a zero-shot "
-            "preset, such as clipiqa"
-        )
-    pairs = tuple(name_pairs(words).values())
-    several = len(pairs) > 1 or isinstance(words, Mapping)
-    reduced = reduction or ("none" if several else "mean")
-    return replace(preset, name=f"{preset.name}, own words", pairs=pairs, reduction=reduced)
 
 
 def _columns_of(names: Sequence[str], columns: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ from clipiqa_plus.prompts.files import FORMAT, read_prompts, write_prompts
 
 _SAME = (
     *("weights_sha256", "activation", "mean", "std", "pos_embedding"),
-    *("pairs", "n_ctx", "position", "class_specific", "reduction", "mos_range"),
+    *("pairs", "n_ctx", "position", "class_specific", "extra_stop", "temperature"),
+    *("reduction", "mos_range"),
 )
 """Metadata that must be equal in all members of an ensemble."""
 _KEPT = ("dataset", "dataset_terms", "split", "split_sha256", "samples", "licence")

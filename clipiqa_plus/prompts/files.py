@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from os import PathLike
@@ -224,6 +225,7 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
             f"{clip.name} takes {clip.width}"
         )
     layout = {key: facts[key] for key in ("pairs", "n_ctx", "position", "class_specific")}
+    layout["extra_stop"] = facts.get("extra_stop", True)
     try:
         prompts = ContextPrompts(clip, **layout)
     except ValueError as error:
@@ -240,6 +242,7 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
         prompts.ctx.copy_(ctx)
         prompts.steps.fill_(facts["steps"])
     prompts.init = facts.get("init", "")
+    prompts.temperature = facts.get("temperature", 1.0)
     return prompts
 
 
@@ -310,6 +313,7 @@ def _checked(
             f"{path}: {broken[0]} is NaN or infinite; train again, or download the file again"
         )
     wrong = [key for key, fits in _FACTS.items() if key not in facts or not fits(facts[key])]
+    wrong += [key for key, fits in _OPTIONAL.items() if key in facts and not fits(facts[key])]
     if wrong:
         stated = json.dumps(facts[wrong[0]])[:80] if wrong[0] in facts else "missing"
         raise ValueError(f"{path}: its metadata are damaged: {wrong[0]} is {stated}")
@@ -337,6 +341,11 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
     "position": lambda value: isinstance(value, str),
     "class_specific": lambda value: isinstance(value, bool),
     "steps": lambda value: type(value) is int and 0 < value < 2**63,
+}
+
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "extra_stop": lambda value: isinstance(value, bool),
+    "temperature": lambda value: type(value) in (int, float) and 0 < value < math.inf,
 }
 
 

@@ -1,15 +1,17 @@
 """Import learned prompts of pyiqa and of the official code, and export prompts for pyiqa.
 
-Three formats, recognised by content:
+Four formats, recognised by content:
 
 - a bare tensor ``[n_ctx, W]`` or ``[2, n_ctx, W]``: pyiqa's ``clipiqa+``;
 - ``{"params": {"prompt_learner.ctx": [2, n_ctx, W], ...token_prefix, ...token_suffix}}``: pyiqa's
   retrained ``clipiqa+_rn50_512`` and ``clipiqa+_vitL14_512``;
+- the same with ``[14, n_ctx, W]``: pyiqa's ``qualiclip+``, a context for each of 14 prompts;
 - ``{"state_dict": {"...prompt_learner.ctx": [n_ctx, W], ...}}``: the official code's checkpoint.
 
 None of them records the antonym pair, the position of the words or the positional embedding. The
 programs that read them fix these: "Good photo." against "Bad photo.", words in the middle, and
 ``pos_embedding`` ``table`` for the ``params`` format and ``none`` for the others, for any backbone.
+``qualiclip+`` has the pairs :data:`QUALICLIP_PAIRS`, no further full stop, and temperature 2.
 """
 
 from __future__ import annotations
@@ -23,15 +25,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipiqa_plus.clip.architectures import ARCHITECTURES
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.prompts.checkpoints import read_torch
-from clipiqa_plus.prompts.sources import ContextPrompts
+from clipiqa_plus.prompts.sources import AntonymPair, ContextPrompts
 
 _LEARNER = "prompt_learner."
 _PARTS = {"ctx": "ctx", "prefix": "token_prefix", "suffix": "token_suffix"}
 _BARE, _PARAMS, _OFFICIAL = "pyiqa's tensor", "pyiqa's params", "the official checkpoint"
-_POSITIONS: dict[str, PosEmbedding] = {_BARE: "none", _PARAMS: "table", _OFFICIAL: "none"}
+_QUALICLIP = "pyiqa's qualiclip+"
+_POSITIONS: dict[str, PosEmbedding] = {
+    **{_BARE: "none", _PARAMS: "table"},
+    **{_OFFICIAL: "none", _QUALICLIP: "none"},
+}
+
+QUALICLIP_PAIRS: tuple[AntonymPair, ...] = (
+    ("Good photo.", "Bad photo."),
+    ("Sharp image.", "Blurry image."),
+    ("Sharp edges.", "Blurry edges."),
+    ("High-resolution image.", "Low-resolution image."),
+    ("Noise-free image.", "Noisy image."),
+    ("High-quality image.", "Low-quality image."),
+    ("Good picture.", "Bad picture."),
+)
+"""The antonym pairs of QualiCLIP and QualiCLIP+ (pyiqa/archs/qualiclip_arch.py)."""
+
+QUALICLIP_TEMPERATURE = 2.0
+"""Temperature of pyiqa's qualiclip and qualiclip+."""
 
 
 def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
@@ -58,10 +79,11 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
             f"but the backbone {clip.name} has pos_embedding {clip.pos_embedding}; set it to the "
             "former"
         )
-    if ctx.ndim not in (2, 3) or (ctx.ndim == 3 and len(ctx) != 2) or 0 in ctx.shape:
+    own = 14 if form == _QUALICLIP else 2
+    if ctx.ndim not in (2, 3) or (ctx.ndim == 3 and len(ctx) != own) or 0 in ctx.shape:
         raise ValueError(
-            f"{path}: context tokens of shape {list(ctx.shape)}; expected [n_ctx, W] or "
-            "[2, n_ctx, W]"
+            f"{path}: context tokens of shape {list(ctx.shape)}; expected [n_ctx, W], "
+            "[2, n_ctx, W], or [14, n_ctx, W] in params"
         )
     if ctx.shape[-1] != clip.width:
         raise ValueError(
@@ -70,12 +92,22 @@ def import_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompt
         )
     if not ctx.isfinite().all():
         raise ValueError(f"{path}: context tokens are NaN or infinite; download it again")
-    prompts = ContextPrompts(clip, n_ctx=ctx.shape[-2], class_specific=ctx.ndim == 3)
+    layout: dict[str, Any] = {"n_ctx": ctx.shape[-2], "class_specific": ctx.ndim == 3}
+    if form == _QUALICLIP:
+        if clip.name in ARCHITECTURES:
+            raise ValueError(
+                f"{path}: prompts of QualiCLIP+ were learned on QualiCLIP's image tower, not on "
+                f"OpenAI's {clip.name}; give its weights file (QualiCLIP.pth) as the backbone"
+            )
+        layout |= {"pairs": QUALICLIP_PAIRS, "extra_stop": False}
+    prompts = ContextPrompts(clip, **layout)
     _check_words(path, tensors, prompts, clip)
     with torch.no_grad():
         prompts.ctx.copy_(ctx.view_as(prompts.ctx))
         prompts.steps.fill_(1)  # learned; no format records the number of steps
     prompts.init = f"imported from {form}"
+    if form == _QUALICLIP:
+        prompts.temperature = QUALICLIP_TEMPERATURE
     return prompts
 
 
@@ -119,6 +151,10 @@ def export_pyiqa(path: str | PathLike[str], prompts: ContextPrompts, clip: Froze
             f"{path}: pyiqa supports only the pair 'Good photo.', 'Bad photo.' with the words in "
             f"position middle; these prompts have {prompts.pairs} in position {prompts.position}"
         )
+    if prompts.temperature != 1 or not prompts.extra_stop:
+        raise ValueError(
+            f"{path}: pyiqa scores clipiqa+ at temperature 1, with the extra full stop"
+        )
     if clip.pos_embedding == "grid":
         raise ValueError(
             f"{path}: these prompts were learned with pos_embedding grid, which pyiqa does not "
@@ -152,7 +188,9 @@ def _recognise(path: Path, content: Any) -> tuple[str, dict[str, Tensor]]:
             raise ValueError(f"{path}: several prompts, {' and '.join(names)}; keep one of them")
         if names:
             stem = names[0].removesuffix("ctx")
-            return form, {k: state[stem + v] for k, v in _PARTS.items() if stem + v in state}
+            found = {k: state[stem + v] for k, v in _PARTS.items() if stem + v in state}
+            is_qualiclip = form == _PARAMS and found["ctx"].ndim == 3 and len(found["ctx"]) == 14
+            return (_QUALICLIP if is_qualiclip else form), found
     raise ValueError(
         f"{path}: no prompts in it: expected a tensor, or 'params' or 'state_dict' with a key that "
         f"ends in {_LEARNER}ctx"
@@ -160,9 +198,10 @@ def _recognise(path: Path, content: Any) -> tuple[str, dict[str, Tensor]]:
 
 
 def _words(prompts: ContextPrompts, clip: FrozenCLIP) -> tuple[Tensor, Tensor]:
-    """Embeddings of the start token [2, 1, W] and of all after the context [2, 76 - n_ctx, W]."""
-    ids = torch.zeros(2, clip.context_length - prompts.n_ctx, dtype=torch.long)
-    for row, slot, out in zip(prompts.ids[0], prompts.is_slot[0], ids, strict=True):
+    """Embeddings of the start tokens, [2P, 1, W], and of all after the context, [2P, L, W]."""
+    rows, slots = prompts.ids.flatten(0, 1), prompts.is_slot.flatten(0, 1)
+    ids = torch.zeros(len(rows), clip.context_length - prompts.n_ctx, dtype=torch.long)
+    for row, slot, out in zip(rows, slots, ids, strict=True):
         words = row[~slot]
         out[: len(words)] = words
     embeddings = clip.token_embedding(ids).detach().float().cpu()
@@ -180,5 +219,11 @@ def _check_words(
         ):
             raise ValueError(
                 f"{path}: its token_{name} {list(given.shape)} is not {clip.name}'s embedding of "
-                "'Good photo.' and 'Bad photo.'; use the backbone the prompts were learned on"
+                f"{_quoted(prompts)}; use the backbone the prompts were learned on"
             )
+
+
+def _quoted(prompts: ContextPrompts) -> str:
+    first, second = prompts.pairs[0]
+    others = len(prompts.pairs) - 1
+    return f"{first!r} and {second!r}" + (f" and {others} other pairs" if others else "")

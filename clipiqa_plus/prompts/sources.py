@@ -67,6 +67,7 @@ class TextEncoder(Protocol):
     """The part of a frozen CLIP that a prompt source uses."""
 
     name: str
+    logit_scale: float
 
     @property
     def width(self) -> int:
@@ -91,11 +92,13 @@ class PromptSource(nn.Module):
         eot: int64 [P, 2], position of the end-of-text token.
         shared: Number of leading tokens that all prompts have in common and that are computed
             only once; 0 if that is not worthwhile.
+        temperature: Divides the logits: 1 but for prompts learned or published with another.
     """
 
     ids: Tensor
     eot: Tensor
     shared: int = 0
+    temperature: float = 1.0
 
     def __init__(self, pairs: Sequence[str | Sequence[str]], ids: Tensor, eot: Tensor) -> None:
         super().__init__()
@@ -108,6 +111,10 @@ class PromptSource(nn.Module):
     def learned(self) -> bool:
         """Whether the source holds trained parameters."""
         return False
+
+    def logit_scale(self, clip: TextEncoder) -> float:
+        """Return the factor from cosine to logit: the backbone's, divided by the temperature."""
+        return clip.logit_scale / self.temperature
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
         """Return the token embeddings of all prompts: float32 [P, 2, L, W]."""
@@ -140,6 +147,35 @@ class ZeroShotPrompts(PromptSource):
         super().__init__(words, *_pack(rows))
 
 
+class StoredPrompts(ZeroShotPrompts):
+    """Fixed prompts whose text features come from a file, in place of the text tower.
+
+    Args:
+        pairs: Antonym pairs, see :func:`resolve_pairs`.
+        features: Their unit text features, float32 [P, 2, D].
+
+    Raises:
+        ValueError: If there are not two features for each pair, or they are not of unit length.
+    """
+
+    features: Tensor
+
+    def __init__(self, pairs: Sequence[str | Sequence[str]], features: Tensor) -> None:
+        super().__init__(pairs)
+        if features.ndim != 3 or features.shape[:2] != (len(self.pairs), 2):
+            raise ValueError(
+                f"text features of shape {list(features.shape)}; expected [{len(self.pairs)}, 2, D]"
+            )
+        # Half precision rounds a length to about 1e-3.
+        if not ((features.float().norm(dim=-1) - 1).abs() < 5e-3).all():
+            raise ValueError("text features are not of unit length; the file is damaged")
+        self.register_buffer("features", features.float().clone(), persistent=False)
+
+    def forward(self, clip: TextEncoder) -> Tensor:
+        """Return the stored text features, float32 [P, 2, D]."""
+        return self.features
+
+
 class ContextPrompts(PromptSource):
     """Learned context tokens around fixed words: CLIP-IQA+.
 
@@ -159,6 +195,7 @@ class ContextPrompts(PromptSource):
         init: ``random``, N(0, 0.02) as in the official code, or words with ``n_ctx`` tokens, or
             with one token, which is then repeated ("X" is pyiqa's choice).
         seed: Seed of the random context tokens.
+        extra_stop: Append a full stop to the words, as the official code does.
 
     Attributes:
         ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific; with a
@@ -179,13 +216,15 @@ class ContextPrompts(PromptSource):
         class_specific: bool = False,
         init: str = "random",
         seed: int = 0,
+        extra_stop: bool = True,
     ) -> None:
         if n_ctx < 1:
             raise ValueError(f"n_ctx is {n_ctx}; learn at least one context token")
         words = resolve_pairs(pairs)
         if position not in ("middle", "front", "end"):
             raise ValueError(f"position {position!r}; choose middle, front or end")
-        ids, eot = _pack([[_with_context(p, n_ctx, position) for p in pair] for pair in words])
+        how = (n_ctx, position, extra_stop)
+        ids, eot = _pack([[_with_context(p, *how) for p in pair] for pair in words])
         super().__init__(words, ids.clamp(min=0), eot)
         if not class_specific:
             same = (ids == ids[0, 0]).all(dim=0).all(dim=0)  # [L]
@@ -193,6 +232,7 @@ class ContextPrompts(PromptSource):
         self.n_ctx = n_ctx
         self.position: Position = position
         self.class_specific = class_specific
+        self.extra_stop = extra_stop
         self.init = init
         shape = (len(words), 2, n_ctx) if class_specific else (n_ctx,)
         self.ctx = nn.Parameter(_initial_context(clip, init, shape, seed))
@@ -270,6 +310,8 @@ class ContextPrompts(PromptSource):
             "position": self.position,
             "class_specific": self.class_specific,
             "init": self.init,
+            **({} if self.extra_stop else {"extra_stop": False}),
+            **({} if self.temperature == 1 else {"temperature": self.temperature}),
         }
 
 
@@ -282,7 +324,7 @@ def _tokens(prompt: str) -> list[int]:
     return row[: row.index(max(row)) + 1]  # the end of text has the highest id
 
 
-def _with_context(prompt: str, n_ctx: int, position: Position) -> list[int]:
+def _with_context(prompt: str, n_ctx: int, position: Position, extra_stop: bool) -> list[int]:
     """Token ids of a prompt; ``-1 - i`` is the placeholder of context token ``i``.
 
     The words are the tokens of the prompt alone. The full stop that the official code appends
@@ -290,7 +332,7 @@ def _with_context(prompt: str, n_ctx: int, position: Position) -> list[int]:
     tokens at the end of the prompt.
     """
     n_words = len(_tokens(prompt)) - 2
-    start, *inner, end = _tokens(prompt + ".")
+    start, *inner, end = _tokens(prompt + "." if extra_stop else prompt)
     words, tail = inner[:n_words], inner[n_words:]
     ctx = [-1 - i for i in range(n_ctx)]
     before = {"front": 0, "middle": n_ctx // 2, "end": n_ctx}[position]

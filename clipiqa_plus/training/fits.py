@@ -119,7 +119,7 @@ def fit_contexts(
         ctx = torch.stack([one.point() for one in running]).requires_grad_()
         with torch.enable_grad():
             text = prompts.encode_contexts(clip, ctx)  # [K, P, 2, D]
-            scores = pair_probability(features, text.flatten(0, 1), clip.logit_scale)
+            scores = pair_probability(features, text.flatten(0, 1), prompts.logit_scale(clip))
             scores = scores.unflatten(1, text.shape[:2])  # [R, K, P]
             scores = scores.mean(dim=2, keepdim=True) if mean else scores
             losses = [

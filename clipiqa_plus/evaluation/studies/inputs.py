@@ -77,6 +77,8 @@ class StudyInputs:
         source = prompt_source(config, self.clip)
         if not isinstance(source, ContextPrompts) or source.members is not None:
             raise ValueError("a study learns single contexts: set prompts.mode to learned")
+        if source.temperature != 1:
+            raise ValueError(f"a study learns at temperature 1, not {source.temperature:g}")
         return source.to(self.clip.device)
 
     def fit(

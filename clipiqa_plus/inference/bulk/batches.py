@@ -48,7 +48,7 @@ class BatchScorer:
         Args:
             batch: Its pictures.
         """
-        least = self.scorer.backbone.least_size
+        least = self.scorer.least_size
         submit = self._threads.submit
         self._waiting.append(deque((p.name, submit(decode, p, least, self.limit)) for p in batch))
 
