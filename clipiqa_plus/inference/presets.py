@@ -31,8 +31,8 @@ class Preset:
     reduction: Literal["mean", "none"] = "mean"
     """``mean``: one score, the mean over the pairs; ``none``: one score per pair."""
     learned: bool = False
-    """Whether its prompts are context tokens in a file, which then determines pairs, reduction and
-    positional embedding."""
+    """Whether it takes a prompt file of the user's, which then determines pairs, reduction,
+    backbone and positional embedding."""
     backbone: str = "RN50"
     pos_embedding: PosEmbedding | None = None
     """None: ``none`` on a ResNet, ``grid`` on a ViT."""
@@ -110,7 +110,6 @@ PRESETS: dict[str, Preset] = {
             "clipiqa+-rn50-512",
             "context tokens that pyiqa learned on KonIQ-10k at 512x384, one for each prompt",
             "IQA-PyTorch, pyiqa/archs/clipiqa_arch.py, metric 'clipiqa+_rn50_512'",
-            learned=True,
             pos_embedding="table",
             prompts=files.CLIPIQA_PLUS_RN50_512,
             published=f"KonIQ-10k at 512x384: 0.885 / 0.901 ({_TABLE})",
@@ -119,7 +118,6 @@ PRESETS: dict[str, Preset] = {
             "clipiqa+-vitl14-512",
             "context tokens that pyiqa learned on KonIQ-10k at 512x384 for ViT-L/14",
             "IQA-PyTorch, pyiqa/archs/clipiqa_arch.py, metric 'clipiqa+_vitL14_512'",
-            learned=True,
             backbone="ViT-L/14",
             pos_embedding="table",
             prompts=files.CLIPIQA_PLUS_VITL14_512,
@@ -149,7 +147,6 @@ PRESETS: dict[str, Preset] = {
             "qualiclip+",
             "context tokens learned on KonIQ-10k around QualiCLIP's seven pairs, temperature 2",
             "IQA-PyTorch, pyiqa/archs/qualiclip_arch.py, metric 'qualiclip+'",
-            learned=True,
             pos_embedding="none",
             weights=files.QUALICLIP,
             prompts=files.QUALICLIP_PLUS,

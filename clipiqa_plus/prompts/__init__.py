@@ -15,16 +15,31 @@ if TYPE_CHECKING:
     from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor
     from clipiqa_plus.prompts.ensembles import combine_prompts
     from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
-    from clipiqa_plus.prompts.importers import export_pyiqa, import_prompts, imported_position
+    from clipiqa_plus.prompts.importers import (
+        QUALICLIP_PAIRS,
+        QUALICLIP_TEMPERATURE,
+        export_pyiqa,
+        import_prompts,
+        imported_position,
+    )
     from clipiqa_plus.prompts.schedule import CosineSchedule
-    from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, PromptSource, ZeroShotPrompts
+    from clipiqa_plus.prompts.sources import (
+        PAIRS,
+        ContextPrompts,
+        PromptSource,
+        StoredPrompts,
+        ZeroShotPrompts,
+    )
 
 __all__ = [
     "PAIRS",
+    "QUALICLIP_PAIRS",
+    "QUALICLIP_TEMPERATURE",
     "ContextPrompts",
     "CosineSchedule",
     "PromptConfig",
     "PromptSource",
+    "StoredPrompts",
     "ZeroShotPrompts",
     "checkpoints",
     "combine_prompts",
@@ -47,8 +62,13 @@ __getattr__, __dir__ = import_on_first_use(
         "config": ["PromptConfig", "prompt_source", "regressor"],
         "ensembles": ["combine_prompts"],
         "files": ["load_prompts", "read_prompts", "save_prompts"],
-        "importers": ["export_pyiqa", "import_prompts", "imported_position"],
+        "importers": [
+            *("QUALICLIP_PAIRS", "QUALICLIP_TEMPERATURE"),
+            *("export_pyiqa", "import_prompts", "imported_position"),
+        ],
         "schedule": ["CosineSchedule"],
-        "sources": ["PAIRS", "ContextPrompts", "PromptSource", "ZeroShotPrompts"],
+        "sources": [
+            *("PAIRS", "ContextPrompts", "PromptSource", "StoredPrompts", "ZeroShotPrompts"),
+        ],
     },
 )

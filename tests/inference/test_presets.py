@@ -22,10 +22,13 @@ from clipiqa_plus.clip.weights import Architecture, import_clip, random_clip
 from clipiqa_plus.inference.presets import PRESETS
 from clipiqa_plus.inference.published_files import PublishedFile
 from clipiqa_plus.prompts.importers import QUALICLIP_PAIRS
-from tests.conftest import SMALL_RESNET, SMALL_VIT
-from tests.inference.test_scorer import MEAN, STD, pictures
 from tests.support.mirror_server import Mirror, serve
+from tests.support.models import SMALL_RESNET, SMALL_VIT
+from tests.support.reference_scores import MEAN, STD, pictures
 
+# Weights files do not show the number of heads; it is read as one for each 64 channels.
+RESNET = replace(SMALL_RESNET, transformer_heads=1)
+VIT = replace(SMALL_VIT, transformer_heads=1)
 PUBLISHED = [preset for preset in PRESETS.values() if preset.files]
 
 
@@ -37,7 +40,7 @@ def samples() -> list[np.ndarray]:
     return [*pictures([(96, 128), (64, 80), (97, 65), (128, 64)]), noise, *plain]
 
 
-def random_reference(architecture: Architecture = SMALL_RESNET, scale: float = 10.0) -> Any:
+def random_reference(architecture: Architecture = RESNET, scale: float = 10.0) -> Any:
     """A CLIP of random weights whose scores spread over 0 to 1.
 
     Random features share a large mean, which is taken out. They then differ so much that at
@@ -132,7 +135,7 @@ def learner(clip: Any, words: list[str], ctx: Tensor) -> dict[str, Tensor]:
 
 
 def frozen(clip: Any, position: Any = None) -> FrozenCLIP:
-    copied = random_clip(SMALL_VIT if hasattr(clip.visual, "class_embedding") else SMALL_RESNET, 0)
+    copied = random_clip(VIT if hasattr(clip.visual, "class_embedding") else RESNET, 0)
     copied.load_state_dict(clip.state_dict())
     return FrozenCLIP(copied, "small", "0" * 64, position)
 
@@ -206,7 +209,7 @@ def test_facts_of_published_files() -> None:
     ],
 )
 def test_learned_presets(name: str, vit: bool, table: bool, publish: Publish) -> None:
-    reference = random_reference(SMALL_VIT if vit else SMALL_RESNET)
+    reference = random_reference(VIT if vit else RESNET)
     words = ["Good photo..", "Bad photo.."]
     width = reference.token_embedding.weight.shape[1]
     ctx = context(16, width).half() if name == "clipiqa+" else context(2, 16, width)

@@ -62,6 +62,7 @@ def stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
         "data/biq2021/Images/a.png",
         "photos/a.png",
         "photos/b.jpg",
+        "photos/c.png",
         "more/sub/c.jpg",
         "one.png",
     ):

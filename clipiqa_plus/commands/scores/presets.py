@@ -14,7 +14,7 @@ app = App("presets")
 
 @app.default
 def presets() -> None:
-    """List the presets: what each fixes, its files with licences, a published number, its source."""
+    """List the presets: what each fixes, files and licences, a published number, the source."""
     from rich.console import Console
     from rich.table import Table
 
