@@ -89,7 +89,7 @@ def evaluate(
     from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
     from clipiqa_plus.report.page import write_report
-    from clipiqa_plus.report.tables import closing
+    from clipiqa_plus.report.sentences import closing
     from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
 
     cache = FeatureCache(**asdict(features or FeatureOptions()))

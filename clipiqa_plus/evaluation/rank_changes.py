@@ -20,6 +20,7 @@ from clipiqa_plus.data.base import IQADataModule
 MOST_CHANGED = 8
 """Pictures shown as helped, and as hurt."""
 _SIDE, _QUALITY = 112, 60  # of thumbnails: 2 to 3 KB each
+_LARGE_SIDE, _LARGE_QUALITY = 560, 80  # of the pictures that the page opens: 30 to 60 KB each
 
 
 class RankChange(NamedTuple):
@@ -66,63 +67,106 @@ def largest_rank_changes(
     """
     mos = scores["mos"].to_numpy()
     gain = rank_errors(scores[first], mos) - rank_errors(scores[other], mos)
-    names = scores["image"] if "image" in scores else scores["id"]
-    columns = (scores["id"].astype(int), names.astype(str), mos, scores[first], scores[other], gain)
-    pictures = [RankChange(*row) for row in zip(*columns, strict=True)]
+    names = scores["image"] if "image" in scores else scores["id"].astype(str)
+
+    def change(at: int) -> RankChange:
+        row = scores.iloc[at]
+        name = str(names.iloc[at])
+        return RankChange(int(row["id"]), name, mos[at], row[first], row[other], gain[at])
+
     order = np.argsort(-gain, kind="stable")
-    helped = [pictures[i] for i in order[:MOST_CHANGED] if gain[i] > 0]
-    hurt = [pictures[i] for i in order[::-1][:MOST_CHANGED] if gain[i] < 0]
+    helped = [change(i) for i in order[:MOST_CHANGED] if gain[i] > 0]
+    hurt = [change(i) for i in order[::-1][:MOST_CHANGED] if gain[i] < 0]
     return helped, hurt
 
 
+def shown_pictures(scores: pd.DataFrame, sources: Sequence[str]) -> list[int]:
+    """Return the ids of the pictures that the page shows as helped or hurt, largest change first.
+
+    Args:
+        scores: What :func:`~clipiqa_plus.evaluation.evaluation.score` returned.
+        sources: Names of the sources; the others are compared with the first.
+    """
+    changes = [
+        change
+        for _, group in scores.groupby("target", sort=False)
+        for other in sources[1:]
+        for part in largest_rank_changes(group, sources[0], other)
+        for change in part
+    ]
+    ordered = sorted(changes, key=lambda change: -abs(change.gain))
+    return list(dict.fromkeys(change.id for change in ordered))
+
+
 def thumbnails(
-    data: IQADataModule, scores: pd.DataFrame, sources: Sequence[str], count: int
+    data: IQADataModule,
+    scores: pd.DataFrame,
+    sources: Sequence[str],
+    count: int,
+    also: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """Make small JPEGs for the report, largest rank changes first.
+    """Make small JPEGs for the report, and larger ones of the pictures that it shows.
 
     Args:
         data: The data module that was scored.
-        scores: What :func:`score` returned.
+        scores: What :func:`~clipiqa_plus.evaluation.evaluation.score` returned.
         sources: Names of the sources; the others are compared with the first.
         count: Largest number of pictures.
+        also: Ids of further pictures that the page shows.
 
     Returns:
-        ``id`` and ``jpeg`` (bytes), in the order of their use.
+        ``id``, ``jpeg`` (bytes) and ``large`` (bytes; None for pictures that the page does not
+        show), in the order of their use: what the page shows, then by change of rank.
     """
     moved = pd.Series(0.0, index=scores.index)
     for _, group in scores.groupby("target", sort=False):
         errors = [rank_errors(group[s].to_numpy(), group["mos"].to_numpy()) for s in sources]
         for error in errors[1:]:
             moved[group.index] = np.maximum(moved[group.index], np.abs(error - errors[0]))
-    order = moved.groupby(scores["id"]).max().sort_values(ascending=False, kind="stable")
+    rest = moved.groupby(scores["id"]).max().sort_values(ascending=False, kind="stable")
+    shown = dict.fromkeys([*shown_pictures(scores, sources), *map(int, also)])
+    order = list(dict.fromkeys([*shown, *map(int, rest.index)]))[:count]
     dataset = data.dataset("test")  # plain views, as for every evaluated part
-    found = {}
-    for row in track(order.index[:count], description="thumbnails", transient=True):
-        picture = Image.fromarray(dataset.picture(int(row), 0))
-        picture.thumbnail((_SIDE, _SIDE), reducing_gap=2)
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
-        found[row] = file.getvalue()
-    return pd.DataFrame({"id": list(found), "jpeg": list(found.values())})
+    found = []
+    for row in track(order, description="thumbnails", transient=True):
+        picture = Image.fromarray(dataset.picture(row, 0))
+        large = _jpeg(picture, _LARGE_SIDE, _LARGE_QUALITY) if row in shown else None
+        found.append((row, _jpeg(picture, _SIDE, _QUALITY), large))
+    return pd.DataFrame(found, columns=["id", "jpeg", "large"])
 
 
-def data_uris(path: Path, budget: int) -> dict[str, str]:
-    """Read thumbnails for a page.
+def _jpeg(picture: Image.Image, side: int, quality: int) -> bytes:
+    """A JPEG of a picture, at most ``side`` pixels wide and high."""
+    small = picture.copy()
+    small.thumbnail((side, side), reducing_gap=2)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def data_uris(path: Path, budget: int) -> dict[str, list[str]]:
+    """Read pictures for a page.
 
     Args:
-        path: A ``thumbnails.parquet``; without the file there are no thumbnails.
-        budget: Bytes they may take in the page; the last ones are left out.
+        path: A ``thumbnails.parquet``; without the file there are no pictures.
+        budget: Bytes they may take in the page. Small ones of the pictures that the page shows
+            come first, then large ones, then the other small ones.
 
     Returns:
-        Data URIs by id.
+        Data URIs by id: the small one, and the large one if there is one.
     """
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     if not path.is_file():
         return found
-    for row in pd.read_parquet(path).itertuples():
-        uri = f"data:image/jpeg;base64,{base64.b64encode(row.jpeg).decode()}"
-        budget -= len(uri) + 12
-        if budget < 0:
-            break
-        found[str(row.id)] = uri
+    table = pd.read_parquet(path)
+    large = table["large"] if "large" in table else pd.Series([None] * len(table))
+    shows = large.notna()
+    stages = [(table["jpeg"], shows), (large, shows), (table["jpeg"], ~shows)]
+    for jpegs, chosen in stages:
+        for id, jpeg in zip(table["id"][chosen], jpegs[chosen], strict=True):
+            uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+            budget -= len(uri) + 14
+            if budget < 0:
+                return found
+            found.setdefault(str(id), []).append(uri)
     return found

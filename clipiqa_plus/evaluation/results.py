@@ -253,6 +253,19 @@ def _save_parquet(path: Path, table: pd.DataFrame) -> None:
     os.replace(unfinished, path)
 
 
+def existing(path: Path) -> Path:
+    """Return a file of a finished evaluation.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file: no finished evaluation; run evaluate.py with --out"
+        )
+    return path
+
+
 def load_table(path: Path) -> pd.DataFrame:
     """Read a table that :func:`save` wrote as JSON.
 

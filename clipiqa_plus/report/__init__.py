@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clipiqa_plus.report.gallery import write_gallery
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
     from clipiqa_plus.report.page import write_report
-    from clipiqa_plus.report.tables import closing
+    from clipiqa_plus.report.sentences import closing
 
 __all__ = [
     "closing",
@@ -32,6 +32,6 @@ __getattr__, __dir__ = import_on_first_use(
         "gallery": ["write_gallery"],
         "loggers": ["log_evaluation", "require_loggers"],
         "page": ["write_report"],
-        "tables": ["closing"],
+        "sentences": ["closing"],
     },
 )

@@ -30,7 +30,8 @@ from clipiqa_plus.evaluation.results import (
     markdown,
 )
 from clipiqa_plus.prompts.files import find_prompts
-from clipiqa_plus.report.picture_charts import POINTS, picture_charts, picture_table, records, shown
+from clipiqa_plus.report.charts import records
+from clipiqa_plus.report.picture_charts import POINTS, picture_table, scatter_charts, shown
 from clipiqa_plus.training.tracking import prompt_artifact, require_wandb, start_wandb
 
 RANK_CHANGE_COLUMNS = (
@@ -220,11 +221,12 @@ def _groups(folder: Path) -> Iterator[_Group]:
 def _scatters(group: _Group) -> dict[str, Image.Image]:
     """Score against MOS of each source, as the page draws it."""
     table = picture_table(group.scores, group.sources)
-    charts = picture_charts(group.name, table, group.sources)
+    points = records(shown(table))
     found = {}
-    for source, chart in zip(group.sources, charts, strict=False):  # scatter plots come first
+    charts = scatter_charts(group.name, table, group.sources)
+    for source, chart in zip(group.sources, charts, strict=True):
         spec: dict[str, Any] = {**chart.spec, "width": 400, "background": "white"}
-        spec |= {"title": chart.caption, "datasets": {POINTS: records(shown(table))}}
+        spec |= {"title": f"{source}: score against MOS", "datasets": {POINTS: points}}
         png = vl_convert.vegalite_to_png(spec, scale=1.5)
         found[source] = Image.open(io.BytesIO(png)).convert("RGB")
     return found

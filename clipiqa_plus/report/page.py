@@ -5,53 +5,42 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import vl_convert
-from jinja2 import Environment
-from markupsafe import Markup
 
-from clipiqa_plus.evaluation.comparison import rank_correlation
 from clipiqa_plus.evaluation.coverage import coverage_lines
-from clipiqa_plus.evaluation.interpolation import along
-from clipiqa_plus.evaluation.rank_changes import RankChange, data_uris, largest_rank_changes
+from clipiqa_plus.evaluation.rank_changes import data_uris
 from clipiqa_plus.evaluation.results import (
     DIFFERENCES,
-    INTERPOLATION,
     PAIRS,
     RECORD,
     REPORT,
     RESULTS,
-    SCORES,
     THUMBNAILS,
     TRAINING,
-    cross_set,
+    existing,
     load_table,
 )
-from clipiqa_plus.report.picture_charts import (
-    Chart,
-    number,
-    picture_charts,
-    picture_table,
-    records,
-    shown,
-)
-from clipiqa_plus.report.summary_charts import (
-    FEWEST_SPOKES,
-    MOST_SPOKES,
-    heatmap,
-    interpolation_charts,
-    radar,
-    training_charts,
-)
-from clipiqa_plus.report.tables import cells, summary, verdicts
+from clipiqa_plus.report.charts import Chart
+from clipiqa_plus.report.rendering import compact, library, render
+from clipiqa_plus.report.sections import section
+from clipiqa_plus.report.sentences import headline, summary
+from clipiqa_plus.report.summary_charts import rank_chart, training_charts
+from clipiqa_plus.report.tables import cells, cross_table, forest, matrices, verdicts
 from clipiqa_plus.training.run_folder import write_text
 
-PAGE_BYTES = 9_000_000
-"""Page size that thumbnails may fill; those of the smallest rank changes are left out."""
+PAGE_BYTES = 8_900_000
+"""Page size that pictures may fill; those of the smallest rank changes are left out."""
+_MORE = {
+    "krasula": "Krasula's analysis: does a source know which pictures differ, and which is better?",
+    "krasula_pairs": "Krasula's analysis: sources compared (DeLong's test)",
+    "p1401": "ITU-T P.1401: monotonic mapping, RMSE* and outlier ratio",
+    "p1401_pairs": "ITU-T P.1401: sources compared",
+    "overlap": "Pictures of the training among the tested ones",
+}
+"""Tables behind a fold, by the name of their file."""
 
 
 def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
@@ -71,154 +60,130 @@ def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
     path = folder / REPORT if page is None else Path(page)
     context = _context(folder)
     names = list(context["record"]["data"])
-    bare = _template().render(context, thumbnails=_compact({}))
+    bare = render("page.html", **context, pictures=compact({}))
     budget = (PAGE_BYTES - len(bare.encode())) // len(names)
-    thumbnails = {name: data_uris(folder / name / THUMBNAILS, budget) for name in names}
+    pictures = {name: data_uris(folder / name / THUMBNAILS, budget) for name in names}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, _template().render(context, thumbnails=_compact(thumbnails)))
+    write_text(path, render("page.html", **context, pictures=compact(pictures)))
     return path
 
 
-def _context(folder: Path) -> dict[str, Any]:
-    """The template's variables except thumbnails."""
-    results = load_table(folder / f"{RESULTS}.json")
-    differences = load_table(folder / f"{DIFFERENCES}.json")
-    record = json.loads(_existing(folder / RECORD).read_text())
-    names = [str(name) for name in dict.fromkeys(results["data"])]
-    specs: dict[str, Any] = {}
+class _Specs(dict[str, Any]):
+    """Specifications of the charts by the id of their element, kept for the browser."""
 
-    def placed(charts: Iterable[Chart], points: str = "") -> list[dict[str, str]]:
-        """Give charts their ids, and keep their specifications for the browser."""
+    def placed(self, charts: Iterable[Chart], points: str = "") -> list[dict[str, Any]]:
+        """Give charts their ids."""
         elements = []
         for chart in charts:
-            element = f"chart-{len(specs)}"
-            specs[element] = {"spec": chart.spec, "points": points}
-            elements.append(
-                {"id": element, "caption": chart.caption, "alt": chart.alt, "note": chart.note}
-            )
+            element = f"chart-{len(self)}"
+            self[element] = {"spec": chart.spec, "points": points}
+            elements.append({**chart._asdict(), "id": element, "spec": None})
         return elements
 
-    sections = [_section(folder, name, results[results["data"] == name]) for name in names]
-    overview = [heatmap(cross_set(results))] if len(names) > 1 else []
-    overview += [section["radar"] for section in sections if section["radar"]]
-    points = {}
-    for section in sections:
-        for target in section["targets"]:
-            target["charts"] = placed(target["charts"], target["points"])
+
+def _context(folder: Path) -> dict[str, Any]:
+    """The template's variables except pictures."""
+    results = load_table(folder / f"{RESULTS}.json")
+    differences = load_table(folder / f"{DIFFERENCES}.json")
+    record = json.loads(existing(folder / RECORD).read_text())
+    sources = [str(name) for name in dict.fromkeys(results["prompts"])]
+    breakdown = _optional(folder, "breakdown")
+    specs, points, sections = _Specs(), {}, []
+    for name in dict.fromkeys(map(str, results["data"])):
+        groups = breakdown[breakdown["data"] == name] if len(breakdown) else breakdown
+        # The sources of this data set: an evaluation may have left one out.
+        own = [s for s in sources if s in set(results.loc[results["data"] == name, "prompts"])]
+        found = section(folder, name, own, _about(record["data"][name]), groups)
+        for target in found["targets"]:
             points[target["points"]] = target["table"]
-    notes = [*results["note"], *differences.get("note", []), *coverage_lines(record)]
+            for kind in ("scatters", "groups", "charts"):
+                target[kind] = specs.placed(target[kind], target["points"])
+        sections.append(found)
+    ranks = _optional(folder, "ranks")
+    training = folder / TRAINING
+    curves = training_charts(pd.read_parquet(training), sources) if training.is_file() else []
     return {
-        "title": "Prompts compared",
+        "title": _title(sources, differences, sections),
+        "verdict": headline(results, differences),
+        "facts": _facts(results, record),
+        "overview": forest(results, differences, sources),
+        "cross": cross_table(results),
+        "ranks": specs.placed([rank_chart(ranks)] if len(ranks) else []),
         "sentences": summary(results, differences),
         "results": cells(results, verdicts(results, differences)),
-        "differences": cells(differences, {}),
-        "pairs": _pairs(folder, results),
-        "notes": [n for n in dict.fromkeys(notes) if n],
-        "overview": placed(overview),
-        "training": placed(_training(folder, list(dict.fromkeys(results["prompts"])))),
+        "differences": cells(differences),
+        **_pairs(folder, results),
+        "more": _more(folder),
+        "notes": _notes(results, differences, record),
+        "training": specs.placed(curves),
         "sections": sections,
-        "specs": _compact(specs),
-        "points": _compact(points),
+        "specs": compact(specs),
+        "points": compact(points),
         "inside": _inside(record),
         "record": record,
         "command": _command_line(record["command"]),
-        "library": _library(),
+        "library": library(),
     }
 
 
-def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any] | None:
-    """The table of all pairs; None for one or two sources, or for older evaluations without it."""
-    path = folder / f"{PAIRS}.json"
-    if results["prompts"].nunique() < 3 or not path.is_file():
-        return None
-    return cells(load_table(path), {})
+def _title(
+    sources: Sequence[str], differences: pd.DataFrame, sections: Sequence[dict[str, Any]]
+) -> str:
+    """The sources and data sets by name where they are few."""
+    others = [s for s in sources if differences.empty or s != differences["against"].iloc[0]]
+    listed = ", ".join(others) if len(others) < 5 else f"{len(others)} sources"
+    against = "" if differences.empty else f" against {differences['against'].iloc[0]}"
+    names = [s["name"] for s in sections]
+    where = ", ".join(names) if len(names) < 4 else f"{len(names)} data sets"
+    return f"{listed}{against} on {where}"
 
 
-def _section(folder: Path, name: str, results: pd.DataFrame) -> dict[str, Any]:
-    """Charts, breakdown and pictures of one data set, target by target."""
-    scores = pd.read_parquet(_existing(folder / name / SCORES))
-    interpolated = pd.read_parquet(_existing(folder / name / INTERPOLATION))
-    sources = list(dict.fromkeys(results["prompts"]))
-    targets = [
-        _target(name, str(target), group.reset_index(drop=True), interpolated, sources)
-        for target, group in scores.groupby("target", sort=False)
-    ]
-    matrix = results.pivot(index="target", columns="prompts", values="SRCC")
-    matrix = matrix.loc[[t["target"] for t in targets], sources]
-    return {
-        "name": name,
-        "anchor": f"data-{name}",
-        "targets": targets,
-        "radar": _radar(f"SRCC of each target, {name}", matrix),
-    }
+def _about(facts: dict[str, Any]) -> str:
+    """A data set in words."""
+    part = f"{facts['part']} part of the {facts['split']} split"
+    return f"{facts['pictures']:,} pictures of {facts['dataset']}, {part}."
 
 
-def _target(
-    name: str, target: str, scores: pd.DataFrame, interpolated: pd.DataFrame, sources: list[str]
-) -> dict[str, Any]:
-    where = f"{name} ({target})"
-    table = picture_table(scores, sources)
-    drawn = shown(table)
-    charts = picture_charts(where, table, sources)
-    line = along(interpolated[interpolated["target"] == target], scores)
-    charts += interpolation_charts(where, line, sources)
-    breakdown = _breakdown(scores, sources)
-    by_distortion = _radar(f"SRCC by distortion, {where}", breakdown[sources])
-    return {
-        "target": target,
-        "title": f"{name}: {target}",
-        "points": f"{name}/{target}",
-        "table": {"data": name, "columns": _columns(drawn)},
-        "drawn": len(drawn),
-        "pictures": len(table),
-        "charts": charts if by_distortion is None else [*charts, by_distortion],
-        "breakdown": cells(breakdown.reset_index(), {}) if len(breakdown) else None,
-        "moved": [_moved(scores, sources[0], other) for other in sources[1:]],
-    }
+def _facts(results: pd.DataFrame, record: dict[str, Any]) -> list[str]:
+    """The facts below the verdict."""
+    data = list(record["data"].values())
+    towers = {about["backbone"] for facts in data for about in facts["sources"].values()}
+    total = sum(facts["pictures"] for facts in data)
+    facts = [f"{total:,} pictures", *(f"backbone {name}" for name in sorted(towers))]
+    if len(data) > 1:
+        facts.insert(0, f"{len(data)} data sets")
+    if results["SRCC_low"].notna().any():
+        units = {text for text in results["resampled"] if text}
+        what = f" of {units.pop()}" if len(units) == 1 else ""
+        facts.append(f"95% intervals from {record['resamples']:,} bootstrap resamples{what}")
+    return facts
 
 
-def _breakdown(scores: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
-    """SRCC of each source within each distortion, where distortions are known."""
-    if "distortion" not in scores:
-        return pd.DataFrame(columns=["n", *sources])
-    rows = {
-        str(distortion): {
-            "n": len(group),
-            **{s: rank_correlation(group[s], group["mos"]) for s in sources},
-        }
-        for distortion, group in scores.groupby("distortion", sort=True)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("distortion")
+def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any]:
+    """All pairs as matrices and as a table; nothing for one or two sources."""
+    pairs = _optional(folder, PAIRS)
+    if results["prompts"].nunique() < 3 or pairs.empty:
+        return {"matrices": [], "pairs": None}
+    return {"matrices": matrices(pairs), "pairs": cells(pairs)}
 
 
-def _radar(title: str, matrix: pd.DataFrame) -> Chart | None:
-    """A radar of the rows with a value for some source; None for too few or too many rows."""
-    known = matrix.dropna(how="all")
-    if not FEWEST_SPOKES <= len(known) <= MOST_SPOKES:
-        return None
-    return radar(title, [str(name) for name in known.index], known)
+def _more(folder: Path) -> list[dict[str, Any]]:
+    tables = {title: _optional(folder, name) for name, title in _MORE.items()}
+    return [{"title": t, **cells(table)} for t, table in tables.items() if len(table)]
 
 
-def _moved(scores: pd.DataFrame, first: str, other: str) -> dict[str, Any]:
-    def captioned(pictures: Iterable[RankChange]) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": p.id,
-                "image": p.image,
-                "caption": f"MOS {p.mos:.2f}, {first} {p.first:.2f}, {other} {p.other:.2f}; "
-                f"{abs(p.gain):.0%} of all ranks {'nearer' if p.gain > 0 else 'farther'}",
-            }
-            for p in pictures
-        ]
-
-    helped, hurt = largest_rank_changes(scores, first, other)
-    groups = {"Helped most": captioned(helped), "Hurt most": captioned(hurt)}
-    return {"first": first, "other": other, "groups": groups}
+def _notes(results: pd.DataFrame, differences: pd.DataFrame, record: dict[str, Any]) -> list[str]:
+    """Limits of the numbers, each once."""
+    left_out = [line for about in record["data"].values() for line in about.get("left_out", [])]
+    notes = [*results["note"], *differences.get("note", []), *left_out, *coverage_lines(record)]
+    return [note for note in dict.fromkeys(notes) if note]
 
 
-def _training(folder: Path, sources: list[str]) -> list[Chart]:
-    path = folder / TRAINING
-    return training_charts(pd.read_parquet(path), sources) if path.is_file() else []
+def _optional(folder: Path, name: str) -> pd.DataFrame:
+    """A saved table; empty where there is none, as in evaluations by older versions."""
+    path = folder / f"{name}.json"
+    table = pd.DataFrame(json.loads(path.read_text()) if path.is_file() else [])
+    return table.astype({c: float for c in table if table[c].isna().all()})
 
 
 def _inside(record: dict[str, Any]) -> dict[str, Any]:
@@ -229,40 +194,6 @@ def _inside(record: dict[str, Any]) -> dict[str, Any]:
         for source, facts in about["sources"].items()
         if facts.get("nearest_words")
     }
-
-
-def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    rows = records(table)
-    return {str(name): [row[str(name)] for row in rows] for name in table}
-
-
-def _compact(content: Any) -> Markup:
-    """JSON for a script element, escaped so that no content can close the element."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&'":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
-
-
-@cache
-def _library() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed in one script."""
-    code = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return Markup(code.replace("</script", r"<\/script"))
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file: no finished evaluation; run evaluate.py with --out"
-        )
-    return path
-
-
-def _template() -> Any:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = number
-    return environment.from_string((Path(__file__).parent / "template.html").read_text())
 
 
 def _command_line(command: Sequence[str]) -> str:

@@ -1,13 +1,11 @@
-"""Charts with a point per picture: Vega-Lite specifications and text alternatives."""
+"""Charts with a point per picture: score against MOS, calibration, residuals."""
 
 from __future__ import annotations
 
-import json
-import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import torch
@@ -15,6 +13,18 @@ from numpy.typing import NDArray
 
 from clipiqa_plus.evaluation.comparison import correlations
 from clipiqa_plus.metrics.functional import logistic_mapping
+from clipiqa_plus.report.charts import (
+    INK,
+    Chart,
+    axis,
+    colour,
+    finished,
+    number,
+    shade,
+    shape,
+    tips,
+    values,
+)
 
 MOST_POINTS = 2_000
 """Most points of a chart; more pictures are thinned evenly, as the page states."""
@@ -22,25 +32,6 @@ MOST_BINS, FEWEST_IN_BIN = 10, 5
 """Most bins of a calibration chart, and fewest pictures in a bin."""
 POINTS = "points"
 """Name of the table of pictures that the charts of one data set and target share."""
-PALETTE = (
-    *("#5089c6", "#f58518", "#54a24b", "#e45756", "#72b7b2"),
-    *("#b279a2", "#ff9da6", "#9d755d", "#bab0ac", "#d4a72c"),
-)
-"""Colours of the sources in order, readable on white and on black."""
-INK = "currentColor"
-"""Colour of the text around a chart, in light and in dark."""
-
-
-class Chart(NamedTuple):
-    """A chart of the page."""
-
-    caption: str
-    alt: str
-    """Its text alternative, in words and numbers."""
-    spec: dict[str, Any]
-    """Vega-Lite; data named :data:`POINTS` is the shared table of pictures."""
-    note: str = ""
-    """How to read it."""
 
 
 def picture_table(scores: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
@@ -70,8 +61,39 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[_even(len(table), MOST_POINTS)].round(4)
 
 
-def picture_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
-    """Draw score against MOS, residuals after the logistic mapping, and calibration.
+def scatter_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
+    """Draw score against MOS with the fitted logistic, a chart for each source on common axes.
+
+    Args:
+        where: Name of the data set and target, for the text.
+        table: See :func:`picture_table`.
+        sources: Names of the sources.
+    """
+    charts = []
+    drawn = len(shown(table))
+    x_range = _common(table[[f"s{i}" for i in range(len(sources))]])
+    y = alt.Y(**axis("MOS", "MOS", domain=_common(table[["MOS"]])))
+    for index, source in enumerate(sources):
+        x = alt.X(**axis(f"s{index}", "score", domain=x_range))
+        curve = alt.Chart(values(_curve(table, index))).mark_line(color=INK, strokeWidth=2)
+        layers = _dots(index, drawn).encode(x, y) + curve.encode(x, y)
+        found = correlations(table[f"s{index}"], table["MOS"])
+        numbers = [f"{metric} {number(found[metric])}" for metric in ("SRCC", "PLCC")]
+        charts.append(
+            Chart(
+                source,
+                f"Score against MOS, {drawn} of {len(table)} pictures, {source} on {where}. "
+                f"{', '.join(numbers)}.",
+                finished(layers),
+                numbers="   ".join(numbers),
+                colour=index,
+            )
+        )
+    return charts
+
+
+def fit_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
+    """Draw calibration, and the residuals after the logistic fit of each source on common axes.
 
     Args:
         where: Name of the data set and target, for the text.
@@ -79,35 +101,33 @@ def picture_charts(where: str, table: pd.DataFrame, sources: Sequence[str]) -> l
         sources: Names of the sources.
 
     Returns:
-        Score against MOS of each source; calibration of the sources whose scores are not constant;
-        residuals after the logistic fit, where there is one.
+        Calibration of the sources whose scores are not constant; residuals where there is a fit.
     """
-    scatters, residuals = [], []
+    bins = calibration(table, sources)
+    charts = [_calibration(where, bins, sources)] if len(bins) else []
+    fitted = [i for i in range(len(sources)) if table[f"m{i}"].notna().all()]
+    if not fitted:
+        return charts
     drawn = len(shown(table))
-    for index, source in enumerate(sources):
-        found = correlations(table[f"s{index}"], table["MOS"])
-        label = f"{drawn} of {len(table)} pictures, {source} on {where}"
-        colour = PALETTE[index % len(PALETTE)]
-        summary = f"SRCC {number(found['SRCC'])}, PLCC {number(found['PLCC'])}"
-        scatters.append(
+    left = pd.DataFrame({i: table["MOS"] - table[f"m{i}"] for i in fitted})
+    y = alt.Y(**axis("residual", "MOS less mapped score", domain=_common(left)))
+    x_range = _common(table[[f"m{i}" for i in fitted]])
+    zero = alt.Chart(alt.Data(values=[{"residual": 0}])).mark_rule(color=INK, strokeWidth=2)
+    for index in fitted:
+        dots = _dots(index, drawn).transform_calculate(residual=f"datum.MOS - datum.m{index}")
+        x = alt.X(**axis(f"m{index}", "mapped score", domain=x_range))
+        rmse = f"RMSE {np.sqrt((left[index] ** 2).mean()):.3f}"
+        charts.append(
             Chart(
-                f"{source}: score against MOS",
-                f"Score against MOS, {label}. {summary}.",
-                _scatter(index, colour, _curve(table, index)),
+                f"{sources[index]}: residuals after the logistic fit",
+                f"MOS less mapped score against mapped score, {drawn} of {len(table)} pictures, "
+                f"{sources[index]} on {where}. {rmse}.",
+                finished(dots.encode(x, y) + zero.encode(alt.Y("residual:Q"))),
+                numbers=rmse,
+                colour=index,
             )
         )
-        if table[f"m{index}"].notna().all():
-            residuals.append(
-                Chart(
-                    f"{source}: residuals after the logistic fit",
-                    f"MOS less mapped score against mapped score, {label}. "
-                    f"RMSE {number(found['RMSE_logistic'])}.",
-                    _residuals(index, colour),
-                )
-            )
-    bins = calibration(table, sources)
-    calibrated = [_calibration(where, bins, sources)] if len(bins) else []
-    return [*scatters, *calibrated, *residuals]
+    return charts
 
 
 def calibration(table: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
@@ -138,130 +158,54 @@ def calibration(table: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).round(4)
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON values; NaN becomes None."""
-    return list(json.loads(table.to_json(orient="records")))
-
-
-def axis(field: str, title: str, **scale: Any) -> dict[str, Any]:
-    """Return a quantitative axis that need not begin at 0."""
-    return {
-        "field": field,
-        "type": "quantitative",
-        "title": title,
-        "scale": {"zero": False, **scale},
-    }
-
-
-def by_source(sources: Sequence[str], drawn: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return colour and shape of each source, with one legend below the chart.
-
-    Args:
-        sources: All sources; each keeps its colour on the whole page.
-        drawn: Sources in the legend; None takes all.
-    """
-    legend = {
-        "orient": "bottom",
-        "columns": 1,
-        "labelLimit": 320,
-        "title": None,
-        "symbolOpacity": 1,
-        "values": list(sources if drawn is None else drawn),
-    }
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(sources))]
-    shared = {"field": "source", "type": "nominal", "sort": list(sources), "legend": legend}
-    return {
-        "color": {**shared, "scale": {"domain": list(sources), "range": colours}},
-        "shape": {**shared, "scale": {"domain": list(sources)}},
-    }
-
-
-def tips(**fields: str) -> list[dict[str, Any]]:
-    """Return a tooltip: titles by field, numbers with three digits."""
-    numeric = {"type": "quantitative", "format": ".3f"}
-    return [
-        {"field": field, "title": title, **({"type": "nominal"} if field == "source" else numeric)}
-        for field, title in fields.items()
-    ]
-
-
-def number(value: float) -> str:
-    """Return a metric as text; a dash where it does not exist."""
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def _dots(index: int, colour: str, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
-    tip = [{"field": f, "type": "nominal"} for f in ("image", "MOS", "id")]
-    tip.append({"field": f"s{index}", "type": "nominal", "title": "score"})
-    return {
-        "data": {"name": POINTS},
-        "mark": {"type": "circle", "size": 34, "opacity": 0.6, "color": colour},
-        "encoding": {"x": x, "y": y, "tooltip": tip},
-    }
-
-
-def _scatter(index: int, colour: str, curve: list[dict[str, float]]) -> dict[str, Any]:
-    x, y = axis(f"s{index}", "score"), axis("MOS", "MOS")
-    line = {
-        "data": {"values": curve},
-        "mark": {"type": "line", "color": INK, "strokeWidth": 2, "tooltip": None},
-        "encoding": {"x": x, "y": y},
-    }
-    return _framed([_dots(index, colour, x, y), *([line] if curve else [])])
-
-
-def _residuals(index: int, colour: str) -> dict[str, Any]:
-    x, y = axis(f"m{index}", "mapped score"), axis("residual", "MOS less mapped score")
-    dots = _dots(index, colour, x, y)
-    dots["transform"] = [{"calculate": f"datum.MOS - datum.m{index}", "as": "residual"}]
-    zero = {
-        "data": {"values": [{"residual": 0}]},
-        "mark": {"type": "rule", "color": INK, "strokeWidth": 2},
-        "encoding": {"y": y},
-    }
-    return _framed([dots, zero])
-
-
 def _calibration(where: str, bins: pd.DataFrame, sources: Sequence[str]) -> Chart:
-    ends = [float(bins[["score", "low"]].min().min()), float(bins[["score", "high"]].max().max())]
-    x, y = axis("score", "mean score of a bin"), axis("MOS", "mean MOS of a bin")
-    colour = by_source(sources)
-    same = {
-        "data": {"values": [{"score": end, "MOS": end} for end in ends]},
-        "mark": {"type": "line", "color": INK, "strokeDash": [4, 4], "tooltip": None},
-        "encoding": {"x": x, "y": y},
-    }
-    drawn = {"data": {"values": records(bins)}}
-    spread = {
-        "mark": {"type": "rule", "opacity": 0.5},
-        "encoding": {
-            "x": x,
-            "y": {**y, "field": "low"},
-            "y2": {"field": "high"},
-            "color": colour["color"],
-        },
-    }
+    ends = pd.Series([bins[["score", "low"]].min().min(), bins[["score", "high"]].max().max()])
+    x, y = (
+        alt.X(**axis("score", "mean score of a bin")),
+        alt.Y(**axis("MOS", "mean MOS of a bin")),
+    )
+    same = alt.Chart(values(pd.DataFrame({"score": ends, "MOS": ends})))
+    by_source = alt.Chart(values(bins)).encode(x, color=colour(sources))
     tip = tips(source="source", score="mean score", MOS="mean MOS", low="from", high="to")
-    tip.append({"field": "n", "type": "quantitative", "title": "pictures"})
-    dots = {
-        "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
-        "encoding": {"x": x, "y": y, **colour, "tooltip": tip},
-    }
-    line = {"mark": {"type": "line"}, "encoding": {"x": x, "y": y, "color": colour["color"]}}
+    tip.append(alt.Tooltip("n:Q", title="pictures"))
+    layers = (
+        same.mark_line(color=INK, strokeDash=[4, 4], opacity=0.6).encode(x, y)
+        + by_source.mark_rule(opacity=0.5).encode(
+            alt.Y("low:Q", title="mean MOS of a bin"), alt.Y2("high:Q")
+        )
+        + by_source.mark_line().encode(y)
+        + by_source.mark_point(filled=True, size=50, opacity=1).encode(
+            y, shape(sources), tooltip=tip
+        )
+    )
     gaps = (bins["MOS"] - bins["score"]).abs().groupby(bins["source"], sort=False).mean()
     summary = ", ".join(f"{source} {gap:.3f}" for source, gap in gaps.items())
     return Chart(
         "Calibration: mean MOS by score",
         f"Calibration on {where}, bins of about {bins['n'].median():.0f} pictures. "
         f"Mean distance of score and MOS: {summary}.",
-        _framed([same, *({**drawn, **layer} for layer in (spread, line, dots))]),
+        finished(layers),
         "Bins of equally many pictures. Bars: the middle half of their MOS. Dashed: score is MOS.",
     )
 
 
-def _framed(layers: list[dict[str, Any]], height: int = 260) -> dict[str, Any]:
-    """A chart as wide as its container."""
-    return {"width": "container", "height": height, "background": None, "layer": layers}
+def _dots(index: int, drawn: int) -> alt.Chart:
+    """A point for each picture; many are smaller and fainter."""
+    many = drawn > 500
+    names = [alt.Tooltip(f"{field}:N") for field in ("image", "MOS", "id")]
+    tip = [*names, alt.Tooltip(f"s{index}:N", title="score")]
+    dots = alt.Chart(alt.NamedData(POINTS)).encode(tooltip=tip)
+    return dots.mark_circle(
+        size=16 if many else 30, opacity=0.4 if many else 0.65, color=shade(index)
+    )
+
+
+def _common(columns: pd.DataFrame) -> list[float]:
+    """The range of all columns, with a little room."""
+    numbers: NDArray[np.float64] = columns.to_numpy(np.float64)
+    low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+    room = 0.02 * (high - low) or 0.5
+    return [round(low - room, 4), round(high + room, 4)]
 
 
 def _mapped(prediction: NDArray[np.float64], mos: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -273,11 +217,10 @@ def _mapped(prediction: NDArray[np.float64], mos: NDArray[np.float64]) -> NDArra
     return mapped
 
 
-def _curve(table: pd.DataFrame, index: int) -> list[dict[str, float]]:
+def _curve(table: pd.DataFrame, index: int) -> pd.DataFrame:
     """The fitted logistic at up to 100 sorted scores; empty without a fit."""
     fitted = table[[f"s{index}", f"m{index}"]].dropna().sort_values(f"s{index}")
-    fitted = fitted.iloc[_even(len(fitted), 100)].round(4)
-    return records(fitted.set_axis([f"s{index}", "MOS"], axis=1))
+    return fitted.iloc[_even(len(fitted), 100)].set_axis([f"s{index}", "MOS"], axis=1)
 
 
 def _even(n: int, most: int) -> NDArray[np.int64]:

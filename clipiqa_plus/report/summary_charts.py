@@ -1,157 +1,133 @@
-"""Charts of whole data sets: cross-set, attributes, interpolation from zero-shot, training."""
+"""Charts of whole data sets: SRCC by group, mean ranks, interpolation, training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from clipiqa_plus.evaluation.interpolation import THIRDS
-from clipiqa_plus.report.picture_charts import INK, Chart, axis, by_source, number, records, tips
+from clipiqa_plus.report.charts import (
+    INK,
+    Chart,
+    axis,
+    colour,
+    finished,
+    number,
+    shape,
+    tips,
+    values,
+)
 
-FEWEST_SPOKES, MOST_SPOKES = 3, 16
-"""A radar with two spokes is a line; with many it is unreadable."""
 _MOST_STEPS = 300  # points of a training curve
+_THIRDS = ("#c2571a", "#8d96a3", "#0f9482")
 
 
-def heatmap(matrix: pd.DataFrame) -> Chart:
-    """Draw SRCC of every source on every data set.
-
-    Args:
-        matrix: See :func:`~clipiqa_plus.evaluation.results.cross_set`.
-    """
-    cells = matrix.melt("prompts", var_name="data", value_name="SRCC")
-    cells["text"] = [number(value) for value in cells["SRCC"]]
-    order = {"sort": None, "type": "nominal"}
-    x = {"field": "data", "title": None, "axis": {"labelAngle": -35, "labelLimit": 140}, **order}
-    y = {"field": "prompts", "title": None, "axis": {"labelLimit": 150}, **order}
-    scale = {"scheme": "viridis", "domain": [0, 1], "clamp": True}
-    fill = {
-        "field": "SRCC",
-        "type": "quantitative",
-        "scale": scale,
-        "legend": {"orient": "bottom", "gradientLength": 160},
-    }
-    light = "datum.SRCC !== null && datum.SRCC > 0.6"  # viridis is light there
-    text = {"condition": {"test": light, "value": "#000"}, "value": "#fff"}
-    tip = [{"field": f, "type": "nominal"} for f in ("prompts", "data")]
-    tip.append({"field": "text", "type": "nominal", "title": "SRCC"})
-    shared = {"x": x, "y": y, "tooltip": tip}
-    layers = [
-        {"mark": {"type": "rect", "invalid": None}, "encoding": {**shared, "color": fill}},
-        {
-            "mark": {"type": "text", "fontSize": 12},
-            "encoding": {**shared, "text": {"field": "text"}, "color": text},
-        },
-    ]
-    summary = "; ".join(
-        f"{source}: " + ", ".join(f"{row.data} {row.text}" for row in group.itertuples())
-        for source, group in cells.groupby("prompts", sort=False)
-    )
-    spec = {
-        "width": "container",
-        "height": 34 * len(matrix),
-        "background": None,
-        "data": {"values": records(cells)},
-        "layer": layers,
-    }
-    return Chart("SRCC of each source on each data set", f"SRCC. {summary}.", spec)
-
-
-def radar(title: str, spokes: Sequence[str], values: pd.DataFrame) -> Chart:
-    """Draw SRCC on several spokes, a polygon for each source.
+def group_chart(title: str, table: pd.DataFrame, sources: Sequence[str]) -> Chart:
+    """Draw SRCC by group, such as distortion or target: a line for each group, a dot per source.
 
     Args:
-        title: What the spokes are.
-        spokes: Their names, at least :data:`FEWEST_SPOKES`.
-        values: SRCC: a row for each spoke, a column for each source. The centre is 0, or the
-            lowest value rounded down to a tenth.
+        title: What the groups are.
+        table: ``group``, ``source`` and ``SRCC``, with ``low`` and ``high`` where there are
+            intervals. Groups are in order of the last source's SRCC.
+        sources: Names of the sources, in the order of their colours.
     """
-    sources = list(values.columns)
-    least = min(0.0, np.floor(np.nanmin(values.to_numpy()) * 10) / 10)
-    angles = 2 * np.pi * np.arange(len(spokes)) / len(spokes)
-
-    def ring(radii: NDArray[np.float64] | float) -> pd.DataFrame:
-        scaled = (radii - least) / (1 - least) * np.ones(len(spokes))
-        return pd.DataFrame({"x": scaled * np.sin(angles), "y": scaled * np.cos(angles)})
-
-    def closed(table: pd.DataFrame) -> pd.DataFrame:
-        table = table.assign(order=range(len(table)))
-        return pd.concat([table, table[:1].assign(order=len(table))], ignore_index=True)
-
-    polygons = pd.concat(
-        [
-            closed(ring(values[s].fillna(least).to_numpy())).assign(
-                source=s,
-                spoke=[*spokes, spokes[0]],
-                SRCC=[number(v) for v in [*values[s], values[s].iloc[0]]],
-            )
-            for s in sources
-        ],
-        ignore_index=True,
-    )
-    marks = [v for v in (-1.0, -0.5, 0.0, 0.5, 1.0) if v >= least]
-    web = pd.concat([closed(ring(v)).assign(ring=v) for v in marks], ignore_index=True)
-    names = (ring(1.0) * 1.12).assign(text=[name.replace("_", "\n") for name in spokes])
-    ticks = pd.DataFrame({"x": 0.03, "y": [(v - least) / (1 - least) for v in marks]})
-    ticks["text"] = [f"{v:.1f}" for v in marks]
-    place = {
-        name: {
-            "field": name,
-            "type": "quantitative",
-            "axis": None,
-            "scale": {"domain": [-1.6, 1.6] if name == "x" else [-1.4, 1.4]},
-        }
-        for name in ("x", "y")
-    }
-    colour = by_source(sources)
-    tip = [{"field": f, "type": "nominal"} for f in ("source", "spoke", "SRCC")]
-    line = {"type": "line", "tooltip": None}
-
-    def texts(table: pd.DataFrame, align: str, size: int) -> dict[str, Any]:
-        return {
-            "data": {"values": records(table.round(4))},
-            "mark": {
-                "type": "text",
-                "align": align,
-                "baseline": "middle",
-                "fill": INK,
-                "fontSize": size,
-                "lineBreak": "\n",
-            },
-            "encoding": {**place, "text": {"field": "text"}},
-        }
-
-    layers = [
-        {
-            "data": {"values": records(web.round(4))},
-            "mark": {**line, "color": INK, "opacity": 0.25, "strokeWidth": 1},
-            "encoding": {**place, "order": {"field": "order"}, "detail": {"field": "ring"}},
-        },
-        {
-            "data": {"values": records(polygons.round(4))},
-            "mark": {**line, "strokeWidth": 2},
-            "encoding": {**place, "order": {"field": "order"}, "color": colour["color"]},
-        },
-        {
-            "data": {"values": records(polygons.round(4))},
-            "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
-            "encoding": {**place, **colour, "tooltip": tip},
-        },
-        texts(names[names["x"].abs() < 0.1], "center", 12),
-        texts(names[names["x"] >= 0.1], "left", 12),
-        texts(names[names["x"] <= -0.1], "right", 12),
-        texts(ticks, "left", 9),
-    ]
+    known = table.dropna(subset="SRCC")
+    by_last = known[known["source"] == sources[-1]].sort_values("SRCC", ascending=False)
+    order = list(dict.fromkeys([*by_last["group"], *table["group"]]))
+    wide = known.groupby("group")["SRCC"].agg(["min", "max"]).reset_index()
+    names = alt.Axis(labelLimit=130, grid=False)
+    y = alt.Y("group:N", sort=order, title=None, axis=names)
+    x = alt.X(**axis("SRCC", "SRCC"))
+    dots = alt.Chart(values(known)).encode(y, color=colour(sources))
+    tip = tips(group="group", source="source", SRCC="SRCC")
+    if "low" in known:
+        offset = alt.YOffset("source:N", sort=list(sources))
+        whole = dots.mark_rule(opacity=0.5, strokeWidth=3).encode(
+            alt.X("low:Q", title="SRCC"), alt.X2("high:Q"), offset
+        )
+        dots, step = dots.encode(offset), 12 * len(sources) + 10
+    else:
+        ends = alt.Chart(values(wide)).encode(y, alt.X("min:Q", title="SRCC"), alt.X2("max:Q"))
+        whole, step = ends.mark_rule(color=INK, opacity=0.3, strokeWidth=2), 24
+    points = dots.mark_point(filled=True, size=55, opacity=1)
+    points = points.encode(x, shape(sources), tooltip=tip)
     summary = "; ".join(
-        f"{s}: " + ", ".join(f"{k} {number(v)}" for k, v in zip(spokes, values[s], strict=True))
-        for s in sources
+        f"{source}: " + ", ".join(f"{row.group} {number(row.SRCC)}" for row in part.itertuples())
+        for source, part in table.groupby("source", sort=False)
     )
-    spec = {"width": 320, "height": 280, "background": None, "layer": layers}
-    return Chart(title, f"{title}. {summary}.", spec)
+    height = step * len(order)
+    return Chart(title, f"{title}. {summary}.", finished(whole + points, height), height=height)
+
+
+def rank_chart(ranks: pd.DataFrame) -> Chart:
+    """Draw the critical-difference diagram: mean ranks, with bars over what is not told apart.
+
+    Args:
+        ranks: ``prompts``, ``mean_rank``, ``critical_difference`` and ``data_sets``, equal in all
+            rows for the last two.
+    """
+    table = ranks.sort_values("mean_rank", kind="stable").reset_index(drop=True)
+    mean, names, count = table["mean_rank"].to_numpy(), table["prompts"].tolist(), len(table)
+    critical, data_sets = float(table["critical_difference"][0]), int(table["data_sets"][0])
+    near = _near(mean, critical)
+    half = -(-count // 2)  # the better half is named at the left, the others at the right
+    left = table.index < half
+    table = table.assign(
+        top=-1 - 0.7 * len(near),
+        level=np.where(left, table.index + 1, count - table.index),
+        end=np.where(left, 1, count),
+        text=[f"{name} {rank:.2f}" for name, rank in zip(names, mean, strict=True)],
+    )
+    bars = pd.DataFrame(
+        [(mean[i] - 0.03, mean[j] + 0.03, -0.7 * k - 0.7) for k, (i, j) in enumerate(near)],
+        columns=["low", "high", "level"],
+    )
+    room = 0.5 * (count - 1)
+    x_scale = alt.Scale(domain=[1 - room, count + room], nice=False)
+    y_scale = alt.Scale(domain=[table["top"][0], half + 0.5], reverse=True, nice=False)
+    ticks = alt.Axis(orient="top", values=list(range(1, count + 1)), grid=False)
+    title = "mean rank, 1 is best"
+    x = alt.X("mean_rank:Q", title=title, scale=x_scale, axis=ticks)
+    end = alt.X("end:Q", title=title, scale=x_scale, axis=ticks)
+    y = alt.Y("level:Q", axis=None, scale=y_scale)
+    line = {"color": INK, "opacity": 0.5}
+    lines = alt.Chart(values(table))
+    layers = [
+        lines.mark_rule(**line).encode(
+            x, alt.Y("top:Q", axis=None, scale=y_scale), alt.Y2("level")
+        ),
+        lines.mark_rule(**line).encode(x, y, alt.X2("end")),
+        alt.Chart(values(bars))
+        .mark_rule(color=INK, strokeWidth=5, strokeCap="round")
+        .encode(alt.X("low:Q", title=title, scale=x_scale, axis=ticks), y, alt.X2("high")),
+    ]
+    for side, align, dx in ((left, "right", -6), (~left, "left", 6)):
+        text = alt.Chart(values(table[side])).mark_text(align=align, dx=dx, color=INK, fontSize=12)
+        layers.append(text.encode(end, y, alt.Text("text:N")))
+    height = round(22 * (half + 0.5 - table["top"][0]))
+    groups = "; ".join(", ".join(names[i : j + 1]) for i, j in near) or "none"
+    return Chart(
+        "Critical-difference diagram",
+        f"Mean ranks by SRCC over {data_sets} data sets: {', '.join(table['text'])}. "
+        f"Critical difference {critical:.2f}. Not told apart: {groups}.",
+        finished(alt.layer(*layers), height),
+        f"Mean ranks over {data_sets} data sets. A bar joins sources whose mean ranks differ by "
+        f"less than the critical difference, {critical:.2f} (Friedman, Nemenyi).",
+        height=height,
+    )
+
+
+def _near(mean: np.ndarray, critical: float) -> list[tuple[int, int]]:
+    """The longest runs of sorted mean ranks that span less than the critical difference."""
+    runs = []
+    for i in range(len(mean)):
+        j = int(np.flatnonzero(mean <= mean[i] + critical)[-1])
+        if j > i and (not runs or j > runs[-1][1]):
+            runs.append((i, j))
+    return runs
 
 
 def interpolation_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
@@ -167,54 +143,31 @@ def interpolation_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) 
     """
     if way.empty:
         return []
-    x = axis("weight", "0: zero-shot, 1: learned")
-    summaries = []
-    for source, group in way.groupby("source", sort=False):
-        ends, text = group["SRCC"].iloc[[0, -1]].tolist(), str(source)
-        if group["SRCC"].notna().any():
-            best = group.loc[group["SRCC"].idxmax()]
-            text += f": {number(ends[0])} at 0, {number(ends[1])} at 1, "
-            text += f"most {number(best['SRCC'])} at {best['weight']:.2f}"
-        summaries.append(text)
-    colour = by_source(sources, way["source"].unique().tolist())["color"]
-    tip = tips(source="source", weight="weight", SRCC="SRCC")
-    point = {"size": 30, "filled": True}
-    srcc = {
-        "mark": {"type": "line", "point": point},
-        "encoding": {
-            "x": x,
-            "y": axis("SRCC", "SRCC"),
-            "color": colour,
-            "tooltip": tip,
-        },
-    }
+    x = alt.X(**axis("weight", "0: zero-shot, 1: learned"))
+    point = alt.OverlayMarkDef(size=30, filled=True)
     charts = []
     if way["SRCC"].notna().any():
+        tip = tips(source="source", weight="weight", SRCC="SRCC")
+        drawn = colour(sources, way["source"].unique().tolist())
+        line = alt.Chart(values(way[["source", "weight", "SRCC"]])).mark_line(point=point)
         charts.append(
             Chart(
                 "SRCC by interpolation from zero-shot to learned",
                 f"SRCC along the line from zero-shot to learned text features on {where}. "
-                f"{'; '.join(summaries)}.",
-                _line(way[["source", "weight", "SRCC"]], srcc),
+                f"{'; '.join(map(_ends, way['source'].unique(), _parts(way)))}.",
+                finished(line.encode(x, alt.Y(**axis("SRCC", "SRCC")), drawn, tooltip=tip)),
                 "Text features of the same words, without and with context tokens, and their "
                 "weighted means in between.",
             )
         )
-    for source in dict.fromkeys(way["source"]):
-        part = way.loc[way["source"] == source, ["weight", *THIRDS]]
-        thirds = part.melt("weight", var_name="third", value_name="score")
-        legend = {"orient": "bottom", "title": None}
-        tip = [{"field": "third", "type": "nominal"}, *tips(weight="weight", score="mean score")]
-        scale = {"domain": list(THIRDS), "range": ["#d1495b", "#8d96a3", "#2e8b8b"]}
-        layer = {
-            "mark": {"type": "line", "point": point},
-            "encoding": {
-                "x": x,
-                "y": axis("score", "mean score"),
-                "color": {"field": "third", "type": "nominal", "scale": scale, "legend": legend},
-                "tooltip": tip,
-            },
-        }
+    scale = alt.Scale(domain=list(THIRDS), range=list(_THIRDS))
+    legend = alt.Legend(orient="bottom", title=None)
+    third = alt.Color("third:N", scale=scale, legend=legend)
+    tip = tips(third="third", weight="weight", score="mean score")
+    for source, part in zip(way["source"].unique(), _parts(way), strict=True):
+        thirds = part[["weight", *THIRDS]].melt("weight", var_name="third", value_name="score")
+        line = alt.Chart(values(thirds)).mark_line(point=point)
+        y = alt.Y(**axis("score", "mean score"))
         first, last = (part.iloc[i][list(THIRDS)].tolist() for i in (0, -1))
         charts.append(
             Chart(
@@ -222,11 +175,27 @@ def interpolation_charts(where: str, way: pd.DataFrame, sources: Sequence[str]) 
                 f"Mean score of the lowest, middle and highest third by MOS on {where}, {source}: "
                 f"{', '.join(map(number, first))} at zero-shot, "
                 f"{', '.join(map(number, last))} learned.",
-                _line(thirds, layer),
+                finished(line.encode(x, y, third, tooltip=tip)),
                 "Mean score of each third of the pictures by MOS.",
+                colour=list(sources).index(source),
             )
         )
     return charts
+
+
+def _parts(way: pd.DataFrame) -> list[pd.DataFrame]:
+    return [part for _, part in way.groupby("source", sort=False)]
+
+
+def _ends(source: str, part: pd.DataFrame) -> str:
+    """SRCC at both ends of the interpolation and at its best, in words."""
+    if part["SRCC"].isna().all():
+        return source
+    best = part.loc[part["SRCC"].idxmax()]
+    return (
+        f"{source}: {number(part['SRCC'].iloc[0])} at 0, {number(part['SRCC'].iloc[-1])} at 1, "
+        f"most {number(best['SRCC'])} at {best['weight']:.2f}"
+    )
 
 
 def training_charts(training: pd.DataFrame, sources: Sequence[str]) -> list[Chart]:
@@ -240,25 +209,22 @@ def training_charts(training: pd.DataFrame, sources: Sequence[str]) -> list[Char
     for metric, table in training.groupby("metric", sort=False):
         drawn = pd.concat([_thinned(part) for _, part in table.groupby("prompts", sort=False)])
         drawn = drawn.rename(columns={"prompts": "source"})
-        tip = tips(source="source", step="step", value=str(metric))
-        tip[1]["format"] = ",.0f"
-        layer = {
-            "mark": {"type": "line", "point": {"size": 14, "filled": True}},
-            "encoding": {
-                "x": axis("step", "optimizer step"),
-                "y": axis("value", str(metric)),
-                "color": by_source(sources, table["prompts"].unique().tolist())["color"],
-                "tooltip": tip,
-            },
-        }
+        tip = tips(source="source", value=str(metric))
+        tip.insert(1, alt.Tooltip("step:Q", title="step", format=",.0f"))
+        line = alt.Chart(values(drawn)).mark_line(point=alt.OverlayMarkDef(size=14, filled=True))
+        line = line.encode(
+            alt.X(**axis("step", "optimizer step")),
+            alt.Y(**axis("value", str(metric))),
+            colour(sources, table["prompts"].unique().tolist()),
+            tooltip=tip,
+        )
         summary = "; ".join(
             f"{source}: {number(group['value'].iloc[0])} at first, "
             f"{number(group['value'].iloc[-1])} at last, {len(group)} values"
             for source, group in table.groupby("prompts", sort=False)
         )
-        charts.append(
-            Chart(f"Training: {metric}", f"{metric} in training. {summary}.", _line(drawn, layer))
-        )
+        words = f"{metric} in training. {summary}."
+        charts.append(Chart(f"Training: {metric}", words, finished(line)))
     return charts
 
 
@@ -267,13 +233,3 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
     group = np.arange(len(curve)) * min(len(curve), _MOST_STEPS) // len(curve)
     means = curve[["step", "value"]].groupby(group).mean()
     return means.assign(prompts=curve["prompts"].iloc[0])
-
-
-def _line(table: pd.DataFrame, layer: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "width": "container",
-        "height": 260,
-        "background": None,
-        "data": {"values": records(table.round(5))},
-        **layer,
-    }

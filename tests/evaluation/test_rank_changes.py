@@ -75,5 +75,10 @@ def test_data_uris_stay_within_their_budget(tmp_path: Path) -> None:
     assert data_uris(path, 1000) == {}
     pd.DataFrame({"id": [4, 2, 9], "jpeg": [b"x" * 30] * 3}).to_parquet(path)
     uri = "data:image/jpeg;base64," + base64.b64encode(b"x" * 30).decode()
-    assert data_uris(path, 1000) == {"4": uri, "2": uri, "9": uri}
-    assert list(data_uris(path, 2 * (len(uri) + 12))) == ["4", "2"]
+    assert data_uris(path, 1000) == {"4": [uri], "2": [uri], "9": [uri]}
+    assert list(data_uris(path, 2 * (len(uri) + 14))) == ["4", "2"]
+    # Those that the page shows get their small one first, then the large one, then the others.
+    table = pd.DataFrame({"id": [4, 2, 9], "jpeg": [b"x" * 30] * 3})
+    table.assign(large=[b"x" * 30, None, b"x" * 30]).to_parquet(path)
+    assert data_uris(path, 1000) == {"4": [uri, uri], "9": [uri, uri], "2": [uri]}
+    assert data_uris(path, 3 * (len(uri) + 14)) == {"4": [uri, uri], "9": [uri]}

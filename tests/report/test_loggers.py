@@ -106,7 +106,8 @@ def test_tensorboard_gets_tables_and_pictures(folder: Path, tmp_path: Path) -> N
     assert scalar.value == pytest.approx(saved["SRCC"][1], abs=1e-6)  # float32
     scatters = [tag for tag in tags["images"] if tag.startswith("mine/mos/scatter/")]
     assert len(scatters) == 3
-    picture = Image.open(io.BytesIO(events.Images(scatters[0])[0].encoded_image_string))
+    (blue,) = [tag for tag in scatters if tag.endswith("/a")]
+    picture = Image.open(io.BytesIO(events.Images(blue)[0].encoded_image_string))
     colours = picture.convert("RGB").getcolors(10**6)
     assert colours is not None
     assert max(colours)[1] == (255, 255, 255)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,20 +19,22 @@ from clipiqa_plus.evaluation.results import (
     save_training,
 )
 from clipiqa_plus.report.page import PAGE_BYTES, write_report
-from clipiqa_plus.report.tables import summary
+from clipiqa_plus.report.sentences import summary
+from tests.support.browser import VIEWS, violations, visited
 from tests.support.saved_evaluation import evaluation, pictures
 from tests.support.scored_pictures import SOURCES
 
-CHARTS = 2 * len(SOURCES) + 1 + 2  # scatter and residuals, calibration, the way to "a" twice
+CHARTS = 2 * len(SOURCES) + 2 + 2  # scatter, residuals, distortions, calibration, the way to "a"
 
 
 class Page(HTMLParser):
-    """What the tests ask of a page: tags with attributes, table cells, text of scripts by id."""
+    """What the tests ask of a page: tags with attributes, table cells by region, scripts by id."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: list[list[list[str]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self._region = ""
         self.scripts: dict[str, str] = {}
         self.text = ""
         self._cell = False
@@ -44,12 +45,14 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append((tag, found))
-        if tag == "table":
-            self.tables.append([])
+        if found.get("role") == "region":
+            self._region = str(found["aria-label"])
+        elif tag == "table":
+            self.tables[self._region] = []
         elif tag == "tr":
-            self.tables[-1].append([])
+            self.tables[self._region].append([])
         elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
+            self.tables[self._region][-1].append("")
             self._cell = True
         elif tag == "script":
             self._script = found.get("id") or f"script {len(self.scripts)}"
@@ -67,7 +70,7 @@ class Page(HTMLParser):
             return
         self.text += data
         if self._cell:
-            self.tables[-1][-1][-1] += data
+            self.tables[self._region][-1][-1] += data
 
 
 def log_training(run: Path) -> None:
@@ -99,19 +102,19 @@ def shared_out(table: pd.DataFrame) -> pd.DataFrame:
 def test_tables_show_the_saved_numbers(folder: Path, page: Page) -> None:
     results, differences = (load_table(folder / f"{n}.json") for n in ("results", "differences"))
     shown = shared_out(results)
-    header, *rows = page.tables[0]
+    header, *rows = page.tables["Results"]
     at = [header.index(name.replace("_", " ")) for name in shown.columns]
     assert [[row[i] for i in at] for row in rows] == shown.to_numpy().tolist()
     shown = shared_out(differences)
     names = [name.replace("_", " ") for name in shown.columns]
-    assert page.tables[1] == [names, *shown.to_numpy().tolist()]
+    assert page.tables["Differences"] == [names, *shown.to_numpy().tolist()]
     assert "data: mine, target: mos, resampled: 30 contents, n: 120" in page.text
 
 
 def test_only_a_significant_difference_is_marked(folder: Path, page: Page) -> None:
     differences = load_table(folder / "differences.json")
     assert (differences["p_holm"] < 0.05).tolist() == [True, False]  # else the test shows nothing
-    header, *rows = page.tables[0]
+    header, *rows = page.tables["Results"]
     marks = [row[header.index("significant")] for row in rows]
     assert marks == ["", "▲ better than zero_shot", ""]
     sentences = summary(load_table(folder / "results.json"), differences)
@@ -131,8 +134,9 @@ def test_points_and_breakdown_are_those_of_the_scores(folder: Path, page: Page) 
     assert points["image"].tolist() == scores["image"].tolist()
     blur = scores[scores["distortion"] == "blur"]
     expected = f"{blur['a'].corr(blur['mos'], method='spearman'):.3f}"
-    assert page.tables[3][1][:2] == ["blur", "60"]
-    assert page.tables[3][1][3] == expected
+    row = page.tables["SRCC by distortion in numbers, mine"][1]
+    assert row[:2] == ["blur", "60"]
+    assert row[3] == expected
 
 
 def test_nothing_is_fetched_and_names_are_only_text(page: Page) -> None:
@@ -146,13 +150,14 @@ def test_nothing_is_fetched_and_names_are_only_text(page: Page) -> None:
 
 
 def test_pictures_and_charts_say_what_they_show(page: Page) -> None:
-    images = [a for t, a in page.tags if t == "img"]
-    assert all("MOS" in str(a["alt"]) for a in images)
+    images = [a["data-picture"] for t, a in page.tags if t == "img"]
+    cards = [a for t, a in page.tags if str(a.get("class")).startswith("picture s")]
+    assert len(images) == len(cards) > 8
     charts = [a for t, a in page.tags if a.get("class") == "chart"]
     assert len(charts) == CHARTS
     assert all("SRCC" in str(a["aria-label"]) for a in charts[: len(SOURCES)])
     assert "my recipe.yaml" in page.text
-    assert page.tables[-1][1] == ["c1", "<i> (0.250)"]
+    assert page.tables["Nearest words, a"][1] == ["c1", "<i> (0.250)"]
     assert "Good photo. 0.500." in page.text
     assert "Good photo. / Bad photo.: 0.900 at 0.0, 0.800 at 1.0." in page.text
     assert "b2" * 32 in page.text
@@ -167,13 +172,10 @@ def test_data_sets_and_targets_are_seen_together(tmp_path: Path) -> None:
     scores = pd.concat(targets, ignore_index=True)
     page = Page(write_report(evaluation(tmp_path, scores, names=("mine", "yours"), resamples=20)))
     results = load_table(tmp_path / "results.json")
-    charts = [str(a["aria-label"]) for _, a in page.tags if a.get("class") == "chart"]
-    (heat,) = [alt for alt in charts if alt.startswith("SRCC. zero_shot: mine: u ")]
-    spokes = [alt for alt in charts if alt.startswith("SRCC of each target")]
-    assert len(spokes) == 2
+    header, *rows = page.tables["SRCC of each source on each data set"]
+    shown = {row[0].strip(): dict(zip(header, row, strict=True)) for row in rows}
     for row in results.itertuples():
-        assert f"{row.data}: {row.target} {row.SRCC:.3f}" in heat
-        assert f"{row.target} {row.SRCC:.3f}" in spokes[row.data == "yours"]
+        assert shown[row.prompts][f"{row.data}: {row.target}"].strip() == f"{row.SRCC:.3f}"
 
 
 def test_training_beside_a_prompt_file_is_drawn(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_two_thousand_pictures_stay_below_ten_megabytes(tmp_path: Path) -> None:
     big.to_parquet(tmp_path / "mine/thumbnails.parquet")
     page = write_report(tmp_path)
     assert page.stat().st_size <= PAGE_BYTES < 10e6
-    kept = json.loads(Page(page).scripts["thumbnails"])["mine"]
+    kept = json.loads(Page(page).scripts["pictures"])["mine"]
     assert list(kept)[:2] == ["0", "1"]
     assert 1000 < len(kept) < 2000
     assert page.stat().st_size > PAGE_BYTES - 20_000  # another one would not fit
@@ -238,48 +240,40 @@ def test_what_has_no_answer_is_said(tmp_path: Path, case: str) -> None:
     assert "nan" not in page.text.lower()
 
 
-def launch(driver: object) -> object:
-    """Debian's Chromium, else Playwright's own."""
-    installed = shutil.which("chromium") or shutil.which("chromium-browser")
-    options = ["--no-sandbox", "--disable-background-networking"]
-    try:
-        return driver.chromium.launch(executable_path=installed, args=options)  # type: ignore[attr-defined]
-    except Exception as error:
-        if installed is None and "Executable doesn't exist" in str(error):
-            pytest.skip("no browser: apt install chromium, or playwright install chromium")
-        raise
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    log_training(tmp_path / "run")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with all that a page may show."""
+    place = tmp_path_factory.mktemp("whole")
+    log_training(place / "run")
     scores = pictures()
     scores["distortion"] = [f"blur_{i % 3}" for i in range(len(scores))]
-    folder = evaluation(tmp_path / "out", scores, names=("mine", "yours"))
-    save_training(folder, {"a": str(tmp_path / "run/prompts.safetensors")})
-    page = write_report(folder)
-    with playwright.sync_playwright() as driver:
-        browser = launch(driver)
-        tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        said: list[str] = []
-        asked: list[str] = []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(page.as_uri())
+    folder = evaluation(place / "out", scores, names=("mine", "yours"))
+    save_training(folder, {"a": str(place / "run/prompts.safetensors")})
+    return write_report(folder)
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_a_browser_shows_it(whole: Path, width: int, scheme: str) -> None:
+    with visited(whole, width, scheme) as tab:
+        assert tab.locator(".vega-embed").count() < tab.locator(".chart").count()
+        for fold in tab.locator("details summary").all():
+            fold.click()
         charts = tab.locator(".chart")
-        # The heat map, those of each data set with its radar, two of training.
-        assert charts.count() == 1 + 2 * (CHARTS + 1) + 2
+        assert charts.count() == 2 * CHARTS + 2  # of each data set, and two of training
         for chart in charts.all():
             chart.scroll_into_view_if_needed()
             chart.locator("svg").wait_for()
-        assert tab.evaluate("document.documentElement.scrollWidth") == width
         ink = tab.locator(".chart svg .role-axis-label text").first
         colours = [
             ink.evaluate("e => getComputedStyle(e).fill"),
             tab.evaluate("getComputedStyle(document.body).color"),
         ]
+        assert violations(tab) == []
+        heights = {
+            round(box.bounding_box()["height"])
+            for box in tab.locator("[aria-label^='Score against MOS'][aria-label*='mine']").all()
+        }
+        assert len(heights) == 1
 
         tab.locator("[aria-label^='Score against MOS'] .mark-symbol path").first.hover(force=True)
         tip = tab.locator("#vg-tooltip-element.visible")
@@ -292,9 +286,8 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
         tab.locator("[aria-label^='Calibration'] .mark-symbol path").first.hover(force=True)
         tip.wait_for()
         assert "mean score: " in tip.inner_text()
-        assert tab.locator("img[data-picture]:not([hidden])").count() > 0
 
-        table = tab.locator("table").first
+        table = tab.get_by_role("region", name="Results").locator("table")
         button = table.get_by_role("button", name="SRCC", exact=True)
         column = table.locator("thead button").all_inner_texts().index("SRCC") + 1
         values = table.locator(f"tbody tr td:nth-child({column})")
@@ -303,12 +296,66 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
         rising = [float(text.split()[0]) for text in values.all_inner_texts()]
         tab.keyboard.press("Enter")
         falling = [float(text.split()[0]) for text in values.all_inner_texts()]
-        browser.close()
     assert colours[0] == colours[1]
     assert rising == sorted(rising)
     assert falling == sorted(rising, reverse=True)
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_pictures_open_large_and_terms_explain_themselves(
+    whole: Path, width: int, scheme: str
+) -> None:
+    with visited(whole, width, scheme) as tab:
+        pictures = tab.locator(".pictures").first.locator(".picture")
+        pictures.first.focus()
+        tab.keyboard.press("Enter")
+        viewer = tab.get_by_role("dialog")
+        viewer.wait_for()
+        count = pictures.count()
+        first = viewer.locator(".stage").inner_text()
+        assert "MOS" in first
+        assert viewer.locator("output").inner_text() == f"1 of {count}"
+        assert violations(tab) == []
+        tab.keyboard.press("ArrowRight")
+        assert viewer.locator("output").inner_text() == f"2 of {count}"
+        assert viewer.locator(".stage").inner_text() != first
+        tab.keyboard.press("Escape")
+        viewer.wait_for(state="hidden")
+        # A point of a chart opens its picture too: the first five have one.
+        chart = tab.locator("[aria-label^='Score against MOS']").first
+        chart.scroll_into_view_if_needed()
+        chart.locator(".mark-symbol path").first.click(force=True)
+        viewer.wait_for()
+        shown = viewer.locator(".stage img")
+        assert shown.evaluate("image => image.naturalWidth") == 60
+        viewer.get_by_role("button", name="Close").click()
+
+        hint = tab.get_by_role("tooltip")
+        assert hint.is_hidden()
+        tab.get_by_role("region", name="Results").get_by_role("button", name="PLCC").first.focus()
+        assert "Pearson" in hint.inner_text()
+        box = hint.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        tab.keyboard.press("Escape")
+        assert hint.is_hidden()
+        tab.locator("dfn").first.hover()
+        assert "Spearman" in hint.inner_text()
+
+
+def test_paper_shows_everything(whole: Path, tmp_path: Path) -> None:
+    with visited(whole, 1200, "light") as tab:
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        for chart in tab.locator(".chart").all():
+            chart.locator("svg").wait_for(state="attached")
+        assert tab.locator("details:not([open])").count() == 0
+        tab.emulate_media(media="print")
+        assert tab.locator("nav").is_hidden()
+        assert tab.locator(".verdict").is_visible()
+        (tmp_path / "page.pdf").write_bytes(tab.pdf())
+        tab.emulate_media(media="screen")
+        tab.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert tab.locator("details[open]").count() == 0
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 class Killed(BaseException):

@@ -6,16 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipiqa_plus.report.charts import PALETTE, Chart
 from clipiqa_plus.report.picture_charts import (
     MOST_POINTS,
-    PALETTE,
     calibration,
-    picture_charts,
     picture_table,
+    scatter_charts,
     shown,
 )
-from clipiqa_plus.report.summary_charts import heatmap, interpolation_charts, radar, training_charts
+from clipiqa_plus.report.summary_charts import (
+    group_chart,
+    interpolation_charts,
+    rank_chart,
+    training_charts,
+)
 from tests.support.scored_pictures import SOURCES, scored
+
+
+def drawn(chart: Chart, layer: int) -> pd.DataFrame:
+    """The data of a layer of a chart."""
+    return pd.DataFrame(chart.spec["layer"][layer]["data"]["values"])
 
 
 def test_calibration_by_hand() -> None:
@@ -36,47 +46,50 @@ def test_words_are_of_all_pictures_and_points_of_some() -> None:
     table = picture_table(scores, SOURCES)
     assert len(shown(table)) == MOST_POINTS
     assert shown(table)["id"].tolist()[:1] + shown(table)["id"].tolist()[-1:] == [0, 3999]
-    alt = picture_charts("mine", table, SOURCES)[1].alt
+    charts = scatter_charts("mine", table, SOURCES)
+    alt = charts[1].alt
     srcc = scores["a"].corr(scores["mos"], method="spearman")
     assert alt == f"Score against MOS, 2000 of 4000 pictures, a on mine. SRCC {srcc:.3f}, " + (
         f"PLCC {scores['a'].corr(scores['mos']):.3f}."
     )
-    curve = pd.DataFrame(
-        picture_charts("mine", table, SOURCES)[1].spec["layer"][1]["data"]["values"]
-    )
+    curve = drawn(charts[1], 1)
     assert curve["MOS"].is_monotonic_increasing
+    # One axis for all sources: it holds the scores of each.
+    (domain,) = {tuple(c.spec["layer"][0]["encoding"]["x"]["scale"]["domain"]) for c in charts}
+    assert domain[0] < scores[SOURCES].min().min() < scores[SOURCES].max().max() < domain[1]
 
 
-def test_radar_puts_one_at_the_rim_and_the_least_at_the_centre() -> None:
-    values = pd.DataFrame({"a": [1.0, -0.3, 0.35, np.nan]}, index=list("wxyz"))
-    chart = radar("SRCC", list("wxyz"), values)
-    drawn = pd.DataFrame(chart.spec["layer"][1]["data"]["values"])
-    radius = np.hypot(drawn["x"], drawn["y"]).tolist()
-    assert radius == pytest.approx([1, 0, 0.5, 0, 1], abs=1e-3)  # closed: the first again
-    assert drawn["SRCC"].tolist() == ["1.000", "-0.300", "0.350", "-", "1.000"]
-    assert chart.alt == "SRCC. a: w 1.000, x -0.300, y 0.350, z -."
+def test_groups_are_drawn_in_order_of_the_last_source() -> None:
+    table = pd.DataFrame({"group": list("xyz") * 2, "source": ["a"] * 3 + ["b"] * 3})
+    table["SRCC"] = [0.1, 0.2, np.nan, 0.5, 0.9, 0.7]
+    chart = group_chart("SRCC by distortion", table, ["a", "b"])
+    assert chart.spec["layer"][1]["encoding"]["y"]["sort"] == ["y", "z", "x"]
+    assert drawn(chart, 1)["SRCC"].tolist() == [0.1, 0.2, 0.5, 0.9, 0.7]
+    assert (
+        chart.alt == "SRCC by distortion. a: x 0.100, y 0.200, z -; b: x 0.500, y 0.900, z 0.700."
+    )
+    whole = group_chart("SRCC", table.assign(low=0.0, high=1.0), ["a", "b"])
+    assert {"x", "x2"} <= set(whole.spec["layer"][0]["encoding"])
 
 
-def test_heatmap_shows_every_cell() -> None:
-    matrix = pd.DataFrame({"prompts": ["a", "b"], "one": [0.5, np.nan], "two": [0.1, 0.9]})
-    chart = heatmap(matrix)
-    cells = {(c["prompts"], c["data"]): c["text"] for c in chart.spec["data"]["values"]}
-    assert cells == {
-        ("a", "one"): "0.500",
-        ("b", "one"): "-",
-        ("a", "two"): "0.100",
-        ("b", "two"): "0.900",
-    }
-    assert chart.alt == "SRCC. a: one 0.500, two 0.100; b: one -, two 0.900."
+def test_critical_difference_joins_what_is_not_told_apart() -> None:
+    ranks = pd.DataFrame({"prompts": list("dabc"), "mean_rank": [3.9, 1.2, 2.0, 2.9]})
+    chart = rank_chart(ranks.assign(critical_difference=1.0, data_sets=9))
+    # By hand: b - a = 0.8, c - b = 0.9, d - c = 1.0 at most the critical difference; c - a is more.
+    assert chart.alt.endswith("Not told apart: a, b; b, c; c, d.")
+    bars = drawn(chart, 2)
+    assert (bars["high"] - bars["low"]).tolist() == pytest.approx([0.86, 0.96, 1.06])
+    alone = rank_chart(ranks.assign(critical_difference=0.5, data_sets=9))
+    assert alone.alt.endswith("Not told apart: none.")
 
 
 def test_long_training_is_thinned_to_means() -> None:
     curve = pd.DataFrame({"prompts": "a", "metric": "train/loss", "step": range(3000)})
     curve["value"] = curve["step"] / 3000
     (chart,) = training_charts(curve, ["zero_shot", "a"])
-    drawn = pd.DataFrame(chart.spec["data"]["values"])
-    assert len(drawn) == 300
-    assert drawn["step"][0] == pytest.approx(4.5)  # the mean of 0 to 9
+    steps = pd.DataFrame(chart.spec["data"]["values"])
+    assert len(steps) == 300
+    assert steps["step"][0] == pytest.approx(4.5)  # the mean of 0 to 9
     assert "0.000 at first, 1.000 at last, 3000 values" in chart.alt
 
 

@@ -1,0 +1,44 @@
+"""The terms that pages explain on hover, on focus and in a list at their end."""
+
+from __future__ import annotations
+
+TERMS = {
+    "MOS": "Mean opinion score: the mean of people's ratings of a picture. On the page normalised "
+    "to [0, 1], 1 is best.",
+    "SRCC": "Spearman's rank correlation of scores with MOS: do both put the pictures in the same "
+    "order? 1: the same order, 0: unrelated, -1: the opposite order.",
+    "PLCC": "Pearson's correlation of scores with MOS: do the points lie on a rising line?",
+    "KRCC": "Kendall's tau: of all pairs of pictures, the share ordered as people do less the "
+    "share ordered the other way.",
+    "RMSE": "Root mean square of score less MOS, both on [0, 1]: the typical error.",
+    "PLCC_logistic": "PLCC after a monotonic curve (VQEG's four-parameter logistic) was fitted "
+    "from scores to MOS.",
+    "RMSE_logistic": "RMSE after the logistic curve was fitted.",
+    "interval": "95% bootstrap interval: pictures, or whole contents where they are known, are "
+    "drawn again with replacement, and 95% of the results lie in it.",
+    "sign flips": "Paired permutation test: if two sources were equal, exchanging their scores "
+    "within a content would change nothing but chance.",
+    "dSRCC": "Difference in SRCC to the source compared with; above 0 is better.",
+    "dPLCC": "Difference in PLCC to the source compared with; above 0 is better.",
+    "p_SRCC": "Probability of a difference in SRCC at least this large if both sources were equal.",
+    "p_PLCC": "Probability of a difference in PLCC at least this large if both sources were equal.",
+    "p_holm": "p SRCC after Holm's correction for the number of comparisons: below 0.05, the "
+    "difference is called significant.",
+    "p_williams": "Williams' test of two dependent correlations; it treats pictures as independent "
+    "even where they share a content.",
+    "resampled": "The units of intervals and tests: whole contents where they are known, since "
+    "pictures of one content are alike.",
+    "n": "Number of pictures.",
+    "content": "What a picture shows: all distorted versions of one photograph share a content.",
+    "noise ceiling": "SRCC or PLCC that another panel of as many people would reach with this one: "
+    "more than that cannot be told from chance.",
+    "critical difference": "Nemenyi's critical difference after Friedman's test: mean ranks over "
+    "data sets that are closer than this are not told apart (Demsar 2006).",
+    "gMAD": "Group maximum differentiation: pairs of pictures that one source calls equal and "
+    "another sees as far apart as possible. The pair shows which of them is wrong.",
+    "calibration": "Mean MOS of the pictures within a bin of scores: a calibrated score equals it.",
+    "residuals": "MOS less the score after the logistic fit: what the fit does not explain.",
+    "interpolation": "Scores by weighted means of zero-shot and learned text features: is the way "
+    "from the words to the learned prompts smooth?",
+}
+"""Explanations by name: of columns of tables, or of words."""
