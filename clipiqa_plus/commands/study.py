@@ -197,11 +197,12 @@ def _finish(
 
     from clipiqa_plus.evaluation.results import printable
     from clipiqa_plus.evaluation.terminal import FittedTable
+    from clipiqa_plus.report.charts import Chart
     from clipiqa_plus.report.study_page import write_study
     from clipiqa_plus.training.run_folder import write_text
 
     assert isinstance(table, pd.DataFrame)
-    assert isinstance(chart, dict)
+    assert isinstance(chart, Chart)
     write_text(folder / "table.csv", table.to_csv(index=False))
     page = write_study(folder / "report.html", title, sentence, table, chart, note)
     Console().print(FittedTable(printable(table), title, [note]))

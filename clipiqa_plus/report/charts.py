@@ -39,7 +39,9 @@ class Chart(NamedTuple):
     height: int = HEIGHT
 
 
-def finished(chart: alt.LayerChart | alt.Chart, height: int | alt.Step = HEIGHT) -> dict[str, Any]:
+def finished(
+    chart: alt.LayerChart | alt.FacetChart | alt.Chart, height: int | alt.Step = HEIGHT
+) -> dict[str, Any]:
     """Return the validated specification of a chart as wide as its container."""
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
     return spec | {"background": None}
@@ -79,8 +81,15 @@ def shape(sources: Sequence[str]) -> alt.Shape:
 
 
 def _legend(drawn: Sequence[str]) -> alt.Legend:
-    place = {"orient": "bottom", "direction": "horizontal", "columns": 2}
-    return alt.Legend(title=None, labelLimit=150, symbolOpacity=1, values=list(drawn), **place)
+    return alt.Legend(
+        orient="bottom",
+        direction="horizontal",
+        columns=2,
+        labelLimit=150,
+        title=None,
+        symbolOpacity=1,
+        values=list(drawn),
+    )
 
 
 def shade(index: int) -> str:

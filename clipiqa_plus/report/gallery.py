@@ -1,45 +1,30 @@
-"""One offline page with the best and the worst pictures of a file of scores."""
+"""One offline page of a file of scores: their distribution, the best and the worst pictures."""
 
 from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipiqa_plus.inference.bulk.inputs import picture_named
 from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
+from clipiqa_plus.report.rendering import render
+from clipiqa_plus.training.run_folder import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CHUNK = 50_000
-_PIXELS = 240
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Scores by {{ settings.preset }}</title>
-<meta name="viewport" content="width=device-width"><style>
-:root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
-div { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
-figure { margin: 0 } img { width: 100%; height: 11rem; object-fit: contain }
-figcaption { font-size: 13px; overflow-wrap: anywhere }
-</style></head><body>
-<h1>{{ "{:,}".format(count) }} pictures scored by {{ settings.preset }}</h1>
-<p>Backbone {{ settings.backbone }} (weights {{ settings.weights_sha256[:12] }}), {{ file }}
-{%- if settings.oversize == "resize" %}; resized before scoring: pictures above
-{{ "{:,}".format(settings.max_pixels) }} pixels{% endif %}</p>
-{% for title, tiles in sections %}<h2>{{ title }}</h2><div>{% for tile in tiles %}
-<figure>{% if tile.source %}<img src="{{ tile.source }}" alt="{{ tile.name }}">{% endif %}
-<figcaption><b>{{ "%.3f"|format(tile.score) }}</b> {{ tile.name }}</figcaption></figure>{% endfor %}
-</div>{% endfor %}
-</body></html>
-"""
+_PIXELS = 480
+_BINS = 40
 
 
 def write_gallery(
@@ -49,51 +34,104 @@ def write_gallery(
     settings: dict[str, Any],
     most: int = 24,
 ) -> Path:
-    """Write the best pictures (best first) and the worst (worst first) to an HTML page.
+    """Write an HTML page with the distribution of the scores and some of the pictures.
 
     Args:
         page: HTML file to write; replaced only when complete.
         scores: File of scores that :func:`~clipiqa_plus.inference.bulk.score_files` completed.
         names: Columns of scores to show.
         settings: Settings of the scorer and of the size limit.
-        most: Largest number of best and of worst pictures.
+        most: Number of pictures with the highest scores, with the lowest, and evenly in between;
+            each picture is shown once.
 
     Returns:
         The page.
     """
-    import pandas as pd
-    from jinja2 import Environment
-
-    empty = pd.DataFrame()
-    best = worst = dict.fromkeys(names, empty)
-    count = 0
-    for chunk in _chunks(Path(scores)):
-        count += len(chunk)
-        best = {n: pd.concat([best[n], chunk]).nlargest(most, n) for n in names}
-        worst = {n: pd.concat([worst[n], chunk]).nsmallest(most, n) for n in names}
-    sections = []
-    for name in names:
-        for title, rows in ((f"Highest {name}", best[name]), (f"Lowest {name}", worst[name])):
-            shown = zip(rows["image"], rows[name], strict=True) if count else ()
-            tiles = [{"name": i, "score": s, "source": _thumbnail(i)} for i, s in shown]
-            sections.append((title, tiles))
-    text = (
-        Environment(autoescape=True)
-        .from_string(_PAGE)
-        .render(settings=settings, count=count, file=Path(scores).name, sections=sections)
-    )
+    values = np.concatenate([chunk[list(names)].to_numpy(np.float32) for chunk in _chunks(scores)])
+    chosen = _chosen(values, most)
+    tiles = []
+    for image, row in zip(_images(scores, chosen), values[chosen], strict=True):
+        folder, _, file = image.rpartition("/")
+        tile = {"name": image, "folder": folder, "file": file, "source": _thumbnail(image)}
+        tiles.append(tile | {"scores": [round(float(score), 4) for score in row]})
+    context = {
+        "title": f"Scores by {settings['preset']}",
+        "settings": settings,
+        "file": Path(scores).name,
+        "names": names,
+        "verdict": _verdict(values, names, settings["preset"]),
+        "chosen": _described(len(tiles), len(values), most),
+        "histograms": [_histogram(name, values[:, at]) for at, name in enumerate(names)],
+        "tiles": tiles,
+    }
     page = Path(page)
     page.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = page.with_name(f".{page.name}.{os.getpid()}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, page)
+    write_text(page, render("gallery.html", **context))
     return page
 
 
-def _chunks(path: Path) -> Iterator[pd.DataFrame]:
+def _chosen(values: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """Rows with the highest and lowest scores of each name, and evenly between by the first."""
+    count = len(values)
+    rows: set[int] = set()
+    for column in values.T:
+        order = np.argsort(-column, kind="stable")
+        rows |= {*order[:most].tolist(), *order[count - min(most, count) :].tolist()}
+    order = np.argsort(-values[:, 0], kind="stable")
+    if count > 2 * most:
+        between = np.linspace(most, count - most - 1, min(most, count - 2 * most))
+        rows |= set(order[between.round().astype(int)].tolist())
+    return np.array([row for row in order if row in rows], np.int64)
+
+
+def _images(scores: str | PathLike[str], chosen: NDArray[np.int64]) -> list[str]:
+    """Names of the pictures in these rows of a file of scores."""
+    found: dict[int, str] = {}
+    start = 0
+    for chunk in _chunks(scores):
+        here = chosen[(chosen >= start) & (chosen < start + len(chunk))]
+        found |= zip(here.tolist(), chunk["image"].iloc[here - start], strict=True)
+        start += len(chunk)
+    return [found[row] for row in chosen.tolist()]
+
+
+def _verdict(values: NDArray[np.float32], names: Sequence[str], preset: str) -> Markup:
+    """The scores in a sentence."""
+    low, middle, high = np.quantile(values[:, 0], (0.25, 0.5, 0.75))
+    what = "score" if len(names) == 1 else names[0]
+    text = "{} scored by <strong>{}</strong>: median {} {}, the middle half from {} to {}."
+    count = f"{len(values):,} pictures" if len(values) > 1 else "1 picture"
+    return Markup(text).format(count, preset, what, *(f"{v:.3f}" for v in (middle, low, high)))
+
+
+def _described(shown: int, count: int, most: int) -> str:
+    if shown == count:
+        return "All pictures."
+    others = f"the {most} highest, the {most} lowest, and others evenly in between"
+    return f"{shown} of {count:,}: {others}."
+
+
+def _histogram(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
+    """Bars of a histogram as percentages of the highest, and its words."""
+    counts, edges = np.histogram(values, _BINS)
+    low, mean, high = values.min(), values.mean(dtype=np.float64), values.max()
+    at = int(counts.argmax())
+    return {
+        "name": name,
+        "bars": (100 * counts / counts.max()).round(1).tolist(),
+        "low": f"{edges[0]:.3f}",
+        "high": f"{edges[-1]:.3f}",
+        "numbers": f"mean {mean:.3f}, standard deviation {values.std(dtype=np.float64):.3f}",
+        "label": f"Histogram of {name}: from {low:.3f} to {high:.3f}, most of them between "
+        f"{edges[at]:.3f} and {edges[at + 1]:.3f}.",
+    }
+
+
+def _chunks(scores: str | PathLike[str]) -> Iterator[pd.DataFrame]:
     import pandas as pd
     import pyarrow.parquet as pq
 
+    path = Path(scores)
     if path.suffix == ".parquet":
         yield from (batch.to_pandas() for batch in pq.ParquetFile(path).iter_batches(_CHUNK))
     elif path.suffix == ".jsonl":

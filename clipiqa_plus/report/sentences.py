@@ -54,7 +54,7 @@ def _one(data: str, results: pd.DataFrame, differences: pd.DataFrame) -> Markup:
     first = differences["against"].iloc[0]
     if len(differences) == 1:
         (row,) = differences.itertuples()
-        names = {"data": _bold([data]), "other": _bold([row.prompts]), "first": _bold([first])}
+        named = {"data": _bold([data]), "other": _bold([row.prompts]), "first": _bold([first])}
         kind = "none" if math.isnan(row.p_holm) else verdict_of(row) or "same"
         text = {
             "better": "{other} ranks the pictures of {data} better than {first}: {numbers}.",
@@ -65,8 +65,8 @@ def _one(data: str, results: pd.DataFrame, differences: pd.DataFrame) -> Markup:
         numbers = Markup("SRCC {} against {} <span>({})</span>").format(
             srcc[row.prompts], srcc[first], _effect(row)
         )
-        return Markup(text).format(**names, numbers=numbers, why=f": {row.note}" * bool(row.note))
-    phrases = []
+        return Markup(text).format(**named, numbers=numbers, why=f": {row.note}" * bool(row.note))
+    phrases: list[Markup] = []
     for kind, rows in _by_kind(differences).items():
         names = _bold([row.prompts for row in rows], [srcc[row.prompts] for row in rows])
         reference = _bold([first], [] if phrases else [srcc[first]])

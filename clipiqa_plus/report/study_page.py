@@ -1,44 +1,31 @@
-"""The page of a study: its sentence, its chart and its table, without scripts."""
+"""The page of a study: its sentence, its chart and its table."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import altair as alt
 import pandas as pd
-import vl_convert
-from jinja2 import Environment
-from markupsafe import Markup
 
-from clipiqa_plus.evaluation.results import printable
 from clipiqa_plus.evaluation.studies.layouts import OPTIONS
-from clipiqa_plus.report.picture_charts import PALETTE, records
+from clipiqa_plus.report.charts import (
+    INK,
+    Chart,
+    axis,
+    colour,
+    finished,
+    number,
+    shade,
+    tips,
+    values,
+)
+from clipiqa_plus.report.rendering import compact, library, render
+from clipiqa_plus.report.tables import cells
 from clipiqa_plus.training.run_folder import write_text
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
-<meta name="viewport" content="width=device-width"><style>
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
-svg { max-width: 100%; height: auto; background: #fff }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem }
-th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8886; text-align: right }
-th:first-child, td:first-child { text-align: left }
-</style></head><body>
-<h1>{{ title }}</h1>
-<p><strong>{{ sentence }}</strong></p>
-<figure role="img" aria-label="{{ sentence }}">{{ chart }}</figure>
-<table><thead><tr>{% for name in table.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr>
-</thead><tbody>{% for row in table.to_numpy().tolist() %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
-</tbody></table>
-<p>{{ note }}</p>
-</body></html>
-"""
 
 
 def write_study(
-    page: Path, title: str, sentence: str, table: pd.DataFrame, chart: dict[str, Any], note: str
+    page: Path, title: str, sentence: str, table: pd.DataFrame, chart: Chart, note: str
 ) -> Path:
     """Write the page of a study.
 
@@ -47,18 +34,18 @@ def write_study(
         title: The question.
         sentence: The result.
         table: Numbers.
-        chart: Vega-Lite specification, see :func:`curves` and :func:`dots`.
+        chart: See :func:`curves` and :func:`dots`.
         note: Description of the table's numbers and data.
     """
-    svg = Markup(vl_convert.vegalite_to_svg(chart))
-    template = Environment(autoescape=True).from_string(_PAGE)
-    shown = printable(table)
-    text = template.render(title=title, sentence=sentence, table=shown, chart=svg, note=note)
-    write_text(page, text)
+    specs = {"chart-0": {"spec": chart.spec, "points": ""}}
+    context = {"title": title, "sentence": sentence, "table": cells(table), "note": note}
+    figure = {**chart._asdict(), "id": "chart-0", "spec": None}
+    scripts = {"specs": compact(specs), "points": compact({}), "library": library()}
+    write_text(page, render("study.html", **context, figure=figure, **scripts))
     return page
 
 
-def curves(table: pd.DataFrame, x: str, y: str, by: str, log: bool = False) -> dict[str, Any]:
+def curves(table: pd.DataFrame, x: str, y: str, by: str, log: bool = False) -> Chart:
     """Draw lines with interval bands.
 
     Args:
@@ -68,40 +55,46 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, log: bool = False) -> d
         by: Column with one line for each value.
         log: Use a logarithmic ``x`` axis.
     """
-    x_axis = {"field": x, "type": "quantitative", "scale": {"type": "log" if log else "linear"}}
-    colour = {"field": by, "type": "nominal", "scale": {"range": list(PALETTE)}, "title": None}
-    shared = {"x": x_axis, "color": colour}
-    scale = {"zero": False}
-    line = {"y": {"field": y, "type": "quantitative", "scale": scale}, **shared}
-    layers: list[dict[str, Any]] = [
-        {"mark": {"type": "line", "point": True}, "encoding": line},
-    ]
+    names = [str(name) for name in table[by].unique()]
+    drawn = table.rename(columns={by: "source"})
+    across = alt.Scale(type="log" if log else "linear", nice=not log)
+    lines = alt.Chart(values(drawn)).encode(alt.X(f"{x}:Q", scale=across), color=colour(names))
+    up = alt.Y(**axis(y, y))
+    tip = [alt.Tooltip("source:N"), alt.Tooltip(f"{x}:Q"), *tips(**{y: y})]
+    point = alt.OverlayMarkDef(size=36, filled=True)
+    layers = [lines.mark_line(point=point).encode(up, tooltip=tip)]
     if f"{y}_low" in table:
-        band = {
-            "y": {"field": f"{y}_low", "type": "quantitative", "scale": scale, "title": y},
-            "y2": {"field": f"{y}_high"},
-            **shared,
-        }
-        layers.insert(0, {"mark": {"type": "area", "opacity": 0.2}, "encoding": band})
-    values = records(table.round(5))
-    return {"width": 640, "height": 340, "data": {"values": values}, "layer": layers}
+        band = lines.mark_area(opacity=0.18)
+        layers.insert(0, band.encode(alt.Y(**axis(f"{y}_low", y)), alt.Y2(f"{y}_high:Q")))
+    ends = "; ".join(
+        f"{name}: {number(part[y].iloc[0])} at {part[x].iloc[0]:,}, "
+        f"{number(part[y].iloc[-1])} at {part[x].iloc[-1]:,}"
+        for name, part in table.groupby(by, sort=False)
+    )
+    note = "Bands: 95% intervals." if f"{y}_low" in table else ""
+    words = f"{y} against {x}. {ends}."
+    return Chart(f"{y} against {x}", words, finished(alt.layer(*layers), 340), note, height=340)
 
 
-def dots(rows: pd.DataFrame) -> dict[str, Any]:
-    """Draw SRCC of each layout in each fold, the mean on top.
+def dots(rows: pd.DataFrame) -> Chart:
+    """Draw SRCC of each layout in each fold, and the mean; the best layout on top.
 
     Args:
         rows: Rows of :func:`~clipiqa_plus.evaluation.studies.layouts.study_layouts`.
     """
     varied = [option for option in OPTIONS if rows[option].nunique() > 1] or ["n_ctx"]
     names = rows[varied].astype(str).agg(", ".join, axis=1)
-    values = records(pd.DataFrame({"layout": names, "SRCC": rows["SRCC"].round(5)}))
-    x = {"field": "SRCC", "type": "quantitative", "scale": {"zero": False}}
-    order = {"op": "mean", "field": "SRCC", "order": "descending"}
-    y = {"field": "layout", "type": "nominal", "sort": order, "title": ", ".join(varied)}
-    points = {"mark": {"type": "point", "opacity": 0.6}, "encoding": {"x": x, "y": y}}
-    mean = {
-        "mark": {"type": "tick", "thickness": 3, "color": PALETTE[1]},
-        "encoding": {"x": {**x, "aggregate": "mean"}, "y": y},
-    }
-    return {"width": 520, "data": {"values": values}, "layer": [points, mean]}
+    table = pd.DataFrame({"group": names, "SRCC": rows["SRCC"]})
+    means = table.groupby("group")["SRCC"].mean().sort_values(ascending=False)
+    labels = alt.Axis(labelLimit=220, grid=False)
+    y = alt.Y("group:N", sort=list(means.index), title=None, axis=labels)
+    x = alt.X(**axis("SRCC", "SRCC"))
+    folds = alt.Chart(values(table)).mark_point(filled=True, size=40, opacity=0.5, color=shade(1))
+    mean = alt.Chart(values(means.reset_index())).mark_tick(thickness=3, size=16, color=INK)
+    tip = tips(group=", ".join(varied), SRCC="SRCC")
+    layers = folds.encode(x, y, tooltip=tip) + mean.encode(x, y, tooltip=tip)
+    height = 24 * len(means)
+    order = ", ".join(f"{name} {number(value)}" for name, value in means.items())
+    caption = f"SRCC by {', '.join(varied)}"
+    note = "A dot for each fold, a line at the mean."
+    return Chart(caption, f"{caption}: {order}.", finished(layers, height), note, height=height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -93,7 +94,7 @@ def rank_chart(ranks: pd.DataFrame) -> Chart:
     x = alt.X("mean_rank:Q", title=title, scale=x_scale, axis=ticks)
     end = alt.X("end:Q", title=title, scale=x_scale, axis=ticks)
     y = alt.Y("level:Q", axis=None, scale=y_scale)
-    line = {"color": INK, "opacity": 0.5}
+    line: dict[str, Any] = {"color": INK, "opacity": 0.5}
     lines = alt.Chart(values(table))
     layers = [
         lines.mark_rule(**line).encode(
@@ -104,7 +105,11 @@ def rank_chart(ranks: pd.DataFrame) -> Chart:
         .mark_rule(color=INK, strokeWidth=5, strokeCap="round")
         .encode(alt.X("low:Q", title=title, scale=x_scale, axis=ticks), y, alt.X2("high")),
     ]
-    for side, align, dx in ((left, "right", -6), (~left, "left", 6)):
+    sides: tuple[tuple[Any, Literal["left", "right"], int], ...] = (
+        (left, "right", -6),
+        (~left, "left", 6),
+    )
+    for side, align, dx in sides:
         text = alt.Chart(values(table[side])).mark_text(align=align, dx=dx, color=INK, fontSize=12)
         layers.append(text.encode(end, y, alt.Text("text:N")))
     height = round(22 * (half + 0.5 - table["top"][0]))
@@ -122,7 +127,7 @@ def rank_chart(ranks: pd.DataFrame) -> Chart:
 
 def _near(mean: np.ndarray, critical: float) -> list[tuple[int, int]]:
     """The longest runs of sorted mean ranks that span less than the critical difference."""
-    runs = []
+    runs: list[tuple[int, int]] = []
     for i in range(len(mean)):
         j = int(np.flatnonzero(mean <= mean[i] + critical)[-1])
         if j > i and (not runs or j > runs[-1][1]):

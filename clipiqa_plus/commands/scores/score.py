@@ -88,7 +88,6 @@ def score(
     from clipiqa_plus.inference.bulk import SizeLimit, name_devices, score_files, score_with_ray
     from clipiqa_plus.inference.bulk.inputs import check_sources
     from clipiqa_plus.inference.scorer import load
-    from clipiqa_plus.report.gallery import write_gallery
 
     limit = SizeLimit(max_pixels, oversize)
     own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
@@ -119,6 +118,8 @@ def score(
     print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
     print(f"{done.scored:,} scores by {scorer.settings['preset']} in {out}")
     if html and done.scored:
+        from clipiqa_plus.report.gallery import write_gallery
+
         print(write_gallery(html, out, scorer.names, {**scorer.settings, **limit.settings}))
     if done.failed:
         print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)

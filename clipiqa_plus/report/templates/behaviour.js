@@ -73,7 +73,7 @@ const open = (elements, first) => {
 document.addEventListener("click", (event) => {
   const picture = event.target.closest(".picture");
   if (!picture) return;
-  const all = [...picture.closest(".pictures").querySelectorAll(".picture")];
+  const all = [...picture.closest(".pictures").querySelectorAll(".picture")].filter((other) => other.offsetParent);
   open(all, all.indexOf(picture));
 });
 for (const button of viewer.querySelectorAll("[data-step]")) {

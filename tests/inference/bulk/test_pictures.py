@@ -57,7 +57,7 @@ def test_larger_pictures_are_resized_and_marked(
     settings = json.loads((tmp_path / f"s{suffix}.json").read_text())
     assert (settings["max_pixels"], settings["oversize"]) == (3000, "resize")
     page = write_gallery(tmp_path / "g.html", out, scorer.names, settings).read_text()
-    assert "resized before scoring: pictures above\n3,000 pixels" in page
+    assert "resized before scoring: pictures above 3,000 pixels" in page
 
 
 def test_without_a_limit_nothing_is_added(pair: Path, tmp_path: Path, scorer: Scorer) -> None:

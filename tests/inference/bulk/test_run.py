@@ -245,13 +245,14 @@ def test_gallery_shows_the_best_and_the_worst_first(
     (folder / "00.png").rename(folder / "<b>0.png")
     out = tmp_path / f"s{suffix}"
     score_files(scorer, [str(folder)], out)
-    page = write_gallery(tmp_path / "g.html", out, scorer.names, scorer.settings, most=4)
+    page = write_gallery(tmp_path / "g.html", out, scorer.names, scorer.settings, most=3)
     text = page.read_text()
-    captions = re.findall(r"<b>([\d.]+)</b> (.*)</figcaption>", text)
-    table = read(out).sort_values("score")
-    shown = [*table["image"][::-1][:4], *table["image"][:4]]
-    assert [html.unescape(name) for _, name in captions] == shown
-    assert text.count("data:image/jpeg;base64,") == 8
+    names = [html.unescape(name) for name in re.findall(r'<li data-name="([^"]*)"', text)]
+    table = list(read(out).sort_values("score", ascending=False)["image"])
+    # The three highest, the fourth, sixth and eighth in between, the three lowest of eleven.
+    assert names == [table[i] for i in (0, 1, 2, 3, 5, 7, 8, 9, 10)]
+    assert text.count("data:image/jpeg;base64,") == 9
     assert "<b>0.png" not in text
-    assert "scored by clipiqa" in text
-    assert "http" not in text  # it needs no network
+    assert "11 pictures scored by <strong>clipiqa</strong>" in text
+    assert "http:" not in text  # it needs no network
+    assert "https:" not in text
