@@ -78,13 +78,11 @@ def evaluate(
         The results as a DataFrame, a row for each source, data set and target.
     """
     import torch
-    from rich.console import Console
 
-    from clipiqa_plus.evaluation import evaluation, naming, random_splits, results
+    from clipiqa_plus.evaluation import evaluation, naming, random_splits, results, terminal
     from clipiqa_plus.evaluation.analyses import tables as analyses
     from clipiqa_plus.evaluation.comparison import NOTHING
     from clipiqa_plus.evaluation.coverage import coverage_lines
-    from clipiqa_plus.evaluation.terminal import render
     from clipiqa_plus.features import FeatureCache
     from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
@@ -93,7 +91,7 @@ def evaluate(
     from clipiqa_plus.training.recipes import data_of, expand, read_recipe, rooted
 
     cache = FeatureCache(**asdict(features or FeatureOptions()))
-    folder, console, tower = Path(out), Console(), stated.about(backbone)
+    folder, console, tower = Path(out), terminal.console(), stated.about(backbone)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     words = words_of(pair)
     own = {} if words is None else {"pairs": list(name_pairs(words).values())}
@@ -128,7 +126,7 @@ def evaluate(
         results.save_training(folder, named)
         page = write_report(folder, report)
         log_evaluation(folder, wandb, tensorboard, page)
-        console.print(*(render(table, kind) for kind, table in results.named(tables).items()))
+        console.print(*(terminal.render(table, kind) for kind, table in results.named(tables).items()))
         print(
             *coverage_lines(record),
             *analyses.left_out_lines(record),

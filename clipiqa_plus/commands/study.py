@@ -193,10 +193,8 @@ def _finish(
 ) -> None:
     """Write the table and the page; print the table and the closing lines."""
     import pandas as pd
-    from rich.console import Console
-
     from clipiqa_plus.evaluation.results import printable
-    from clipiqa_plus.evaluation.terminal import FittedTable
+    from clipiqa_plus.evaluation.terminal import FittedTable, console
     from clipiqa_plus.report.charts import Chart
     from clipiqa_plus.report.study_page import write_study
     from clipiqa_plus.training.run_folder import write_text
@@ -205,5 +203,5 @@ def _finish(
     assert isinstance(chart, Chart)
     write_text(folder / "table.csv", table.to_csv(index=False))
     page = write_study(folder / "report.html", title, sentence, table, chart, note)
-    Console().print(FittedTable(printable(table), title, [note]))
+    console().print(FittedTable(printable(table), title, [note]))
     print(f"result: {sentence}\nfiles: {folder}, page: {page}")

@@ -1,8 +1,13 @@
-"""Result tables for the terminal: columns are shown whole or omitted, at any width."""
+"""Result tables for the terminal: at any width no name is broken and no number cut.
+
+In a pipe or a log every row is one plain line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,19 +19,38 @@ from rich.text import Text
 
 from clipiqa_plus.evaluation.results import SHARED, TEXT_COLUMNS, printable
 
-_ONLY_SAVED = ("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high")
+PIPE_WIDTH = 10_000
+"""Width of a console that is no terminal: no line is wrapped and no column left out."""
+_NAMES = ("data", "target", "prompts", "against")
+_ONLY_SAVED = (
+    *("KRCC_low", "KRCC_high", "RMSE_low", "RMSE_high"),
+    *("SRCC_ceiling", "SRCC_ceiling_low", "SRCC_ceiling_high"),
+    *("PLCC_ceiling", "PLCC_ceiling_low", "PLCC_ceiling_high", "PLCC_share"),
+    *("PLCC_logistic5", "RMSE_logistic5", "F", "p_F"),
+    *("dRMSE_logistic5", "dRMSE_logistic5_low", "dRMSE_logistic5_high", "p_residuals"),
+)
 """Columns for which 80 characters have no room."""
+_ALWAYS = {"SRCC", "PLCC", "dSRCC", "dPLCC", "p_SRCC", "p_holm", *TEXT_COLUMNS}
+"""Columns that are shown even where they hold no number."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
     "dSRCC": "[95% interval] and p by sign flips; p holm: p SRCC corrected over all rows",
 }
 
 
+def console() -> Console:
+    """Return the console for results: in a pipe, a log or with NO_COLOR without colours."""
+    terminal = sys.stdout.isatty()
+    plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    width = None if terminal else PIPE_WIDTH
+    return Console(color_system=None if plain else "auto", width=width, highlight=not plain)
+
+
 @dataclass
 class FittedTable:
-    """A table of text that omits columns from the right if the terminal is too narrow.
+    """A table of text that numbers its long names, and then omits columns from the right.
 
-    Numbers are never cut; omitted columns are named below the table.
+    Numbers are never cut and names never broken; omitted columns are named below the table.
     """
 
     cells: pd.DataFrame
@@ -37,21 +61,28 @@ class FittedTable:
     """Lines below the table."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        names = [str(name) for name in self.cells]
-        left_out: list[str] = []
-        table = self._table(names, left_out, options.max_width)
-        while Measurement.get(console, options.update(width=10**4), table).maximum > (
-            options.max_width
-        ):
+        if options.max_width >= PIPE_WIDTH:
+            yield Text("\n".join(self._lines()))
+            return
+        cells, names, left_out = self.cells, [str(name) for name in self.cells], list[str]()
+
+        def fits() -> bool:
+            whole = options.update(width=PIPE_WIDTH)
+            table = self._table(cells[names], left_out, options.max_width)
+            return Measurement.get(console, whole, table).maximum <= options.max_width
+
+        if not fits():
+            cells, legend = _numbered(cells, options.max_width // 4)
+            yield from legend
+        while not fits():
             numbers = [name for name in names if name not in TEXT_COLUMNS]
             if len(numbers) < 2:
                 break
             names.remove(numbers[-1])
             left_out.insert(0, numbers[-1])
-            table = self._table(names, left_out, options.max_width)
-        yield table
+        yield self._table(cells[names], left_out, options.max_width)
 
-    def _table(self, names: Sequence[str], left_out: Sequence[str], width: int) -> Table:
+    def _table(self, cells: pd.DataFrame, left_out: Sequence[str], width: int) -> Table:
         missing = [f"too narrow for {', '.join(left_out)}: see the files"] if left_out else []
         table = Table(
             title=Text(self.title, "table.title"),
@@ -62,18 +93,40 @@ class FittedTable:
             collapse_padding=True,
             pad_edge=False,
         )
-        for name in names:
+        for name in map(str, cells):
             number = name not in TEXT_COLUMNS
+            ours = name.startswith("p_") or name.endswith(("_logistic", "_share"))
             table.add_column(
-                Text(name.replace("_", "\n")),
+                Text(name.replace("_", "\n") if ours else name),
                 justify="right" if number else "left",
-                no_wrap=number,
+                no_wrap=number or name in _NAMES,
                 overflow="fold",
-                max_width=None if number else max(width // 2, 8),
+                max_width=None if number or name in _NAMES else max(width // 2, 8),
             )
-        for row in self.cells[list(names)].itertuples(index=False):
+        for row in cells.itertuples(index=False):
             table.add_row(*(Text(str(value).replace(" [", "\n[", 1)) for value in row))
         return table
+
+    def _lines(self) -> Iterator[str]:
+        """Title, header, rows and notes, a line for each, in columns."""
+        rows = [[str(name) for name in self.cells], *self.cells.astype(str).to_numpy().tolist()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        yield self.title
+        for row in rows:
+            cells = zip(map(str, self.cells), row, widths, strict=True)
+            text = [v.ljust(w) if name in TEXT_COLUMNS else v.rjust(w) for name, v, w in cells]
+            yield "  ".join(text).rstrip()
+        yield from self.notes
+        yield ""
+
+
+def _numbered(cells: pd.DataFrame, longest: int) -> tuple[pd.DataFrame, list[Text]]:
+    """Replace the names of columns with long ones by numbers, and return the list of them."""
+    long = [n for n in _NAMES if n in cells and cells[n].astype(str).str.len().max() > longest]
+    names = list(dict.fromkeys(name for column in long for name in cells[column].astype(str)))
+    number = {name: f"({at})" for at, name in enumerate(names, 1)}
+    shown = cells.assign(**{column: cells[column].astype(str).map(number) for column in long})
+    return shown, [Text(f"{number[name]} {name}", overflow="fold") for name in names]
 
 
 def render(table: pd.DataFrame, title: str = "results") -> Group:
@@ -94,8 +147,9 @@ def render(table: pd.DataFrame, title: str = "results") -> Group:
 def _fitted(part: pd.DataFrame, title: str) -> FittedTable:
     shared = [c for c in SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
     heading = "  ".join([title, *(f"{name}: {part[name].iloc[0]}" for name in shared)])
-    shown = printable(part.drop(columns=[*shared, *_ONLY_SAVED, "note"], errors="ignore"))
-    return FittedTable(shown, heading, _limits(part))
+    empty = [name for name in part if name not in _ALWAYS and part[name].isna().all()]
+    shown = part.drop(columns=[*shared, *_ONLY_SAVED, *empty, "note"], errors="ignore")
+    return FittedTable(printable(shown), heading, _limits(part))
 
 
 def _limits(part: pd.DataFrame) -> list[str]:

@@ -24,7 +24,7 @@ from clipiqa_plus.evaluation.results import (
     save,
     start_record,
 )
-from clipiqa_plus.evaluation.terminal import render
+from clipiqa_plus.evaluation.terminal import console, render
 from tests.support.scored_pictures import scored
 
 TABLE = pd.DataFrame(
@@ -158,3 +158,61 @@ def test_names_are_no_markup(name: str) -> None:
     console = Console(width=100, file=io.StringIO())
     console.print(render(pd.concat([frame, frame.assign(prompts="b")])))
     assert console.file.getvalue().count(name) == 2  # type: ignore[attr-defined]
+
+
+def in_terminal(table: pd.DataFrame, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(render(table))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_long_names_are_numbered_never_broken() -> None:
+    names = ["koniq_clipiqa_plus_rn50_seed_1_of_10", "koniq_clipiqa_plus_rn50_seed_2_of_10"]
+    scores = scored().rename(columns={"a": names[0], "b": names[1]})
+    sources = ["zero_shot", *names]
+    results, differences, pairs = NOTHING.add("mine", compare_sources(scores, sources, 50))
+    for table in (results, differences, pairs):
+        lines = in_terminal(table, 80).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert all(any(line.strip().endswith(name) for line in lines) for name in names)
+        assert f"{table.filter(regex='^d?SRCC$').iloc[-1, 0]:.3f}" in "\n".join(lines)
+    # What fits stays as it is.
+    assert "(1)" not in in_terminal(results.replace(dict(zip(names, "ab", strict=True))), 80)
+
+
+def test_columns_without_a_number_are_left_out() -> None:
+    row = {"prompts": "a", "SRCC": np.nan, "PLCC": 0.5, "p_williams": np.nan, "SRCC_share": np.nan}
+    printed = in_terminal(pd.DataFrame([row]), 80)
+    assert "SRCC" in printed  # a metric that does not exist is shown as a dash
+    assert "williams" not in printed
+    assert "share" not in printed
+
+
+def test_pipes_get_a_plain_line_for_each_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    results, differences, _ = NOTHING.add("mine", compare_sources(scored(), ["zero_shot", "a"], 50))
+    console().print(render(results), render(differences, "differences"))
+    lines = capsys.readouterr().out.splitlines()
+    assert not any(character in "".join(lines) for character in "\x1b\u2500\u2502")
+    (row,) = [line for line in lines if line.startswith("a  ") and "+" not in line]
+    shown = printable(results).iloc[1]
+    assert [shown[name] in row for name in ("SRCC", "KRCC", "PLCC_logistic")] == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
+def test_no_color_is_heeded_in_a_terminal(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    for value, coloured in ((None, True), ("1" if name == "NO_COLOR" else "dumb", False)):
+        if value:
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.stdout", terminal := Terminal())
+        console().print(render(TABLE))
+        assert ("\x1b[" in terminal.getvalue()) is coloured
