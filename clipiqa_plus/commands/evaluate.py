@@ -126,7 +126,9 @@ def evaluate(
         results.save_training(folder, named)
         page = write_report(folder, report)
         log_evaluation(folder, wandb, tensorboard, page)
-        console.print(*(terminal.render(table, kind) for kind, table in results.named(tables).items()))
+        console.print(
+            *(terminal.render(table, kind) for kind, table in results.named(tables).items())
+        )
         print(
             *coverage_lines(record),
             *analyses.left_out_lines(record),

@@ -111,17 +111,19 @@ def _described(shown: int, count: int, most: int) -> str:
     return f"{shown} of {count:,}: {others}."
 
 
-def _histogram(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
+def _histogram(name: str, values: NDArray[np.floating]) -> dict[str, Any]:
     """Bars of a histogram as percentages of the highest, and its words."""
-    counts, edges = np.histogram(values, _BINS)
-    low, mean, high = values.min(), values.mean(dtype=np.float64), values.max()
+    values = values.astype(np.float64)
+    low, mean, high = values.min(), values.mean(), values.max()
+    room = 0.0 if high - low > 1e-6 else 0.01  # equal scores have no width
+    counts, edges = np.histogram(values, _BINS, (low - room, high + room))
     at = int(counts.argmax())
     return {
         "name": name,
         "bars": (100 * counts / counts.max()).round(1).tolist(),
         "low": f"{edges[0]:.3f}",
         "high": f"{edges[-1]:.3f}",
-        "numbers": f"mean {mean:.3f}, standard deviation {values.std(dtype=np.float64):.3f}",
+        "numbers": f"mean {mean:.3f}, standard deviation {values.std():.3f}",
         "label": f"Histogram of {name}: from {low:.3f} to {high:.3f}, most of them between "
         f"{edges[at]:.3f} and {edges[at + 1]:.3f}.",
     }

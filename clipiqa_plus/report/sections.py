@@ -20,6 +20,8 @@ from clipiqa_plus.report.summary_charts import group_chart, interpolation_charts
 from clipiqa_plus.report.tables import cells
 
 GMAD = "gmad.json"
+MOST_PAIRS = 12
+"""Most gMAD pairs of a data set and target."""
 MOST_GROUPS = 40
 """Most groups of a chart: more are in the table only."""
 
@@ -151,9 +153,11 @@ def _moved(scores: pd.DataFrame, first: str, other: str, colour: int) -> dict[st
 
 
 def _gmad(pairs: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """Cards of the pairs that one source calls equal and another far apart."""
+    """Cards of the pairs that one source calls equal and another far apart, the farthest first."""
     found = []
-    for pair in pairs.itertuples():
+    if "rank_difference" in pairs:
+        pairs = pairs.sort_values("rank_difference", ascending=False, kind="stable")
+    for pair in pairs[:MOST_PAIRS].itertuples():
         ids = [int(pair.id_low), int(pair.id_high)]
         two = scores.loc[ids]
         names = two["image"] if "image" in two else pd.Series([str(i) for i in ids])

@@ -39,7 +39,11 @@ for (const kind of Object.keys(explained)) {
   });
 }
 document.addEventListener("focusout", () => { explained.focusin = null; explain(); });
-addEventListener("keydown", (event) => { if (event.key === "Escape") hint.hidden = true; });
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  explained.pointerover = explained.focusin = null;
+  explain();
+});
 addEventListener("scroll", () => { if (!hint.hidden) explain(); }, { passive: true });
 
 // Pictures stand once in the page, by data set and id; [small, large].
