@@ -193,6 +193,7 @@ def _finish(
 ) -> None:
     """Write the table and the page; print the table and the closing lines."""
     import pandas as pd
+
     from clipiqa_plus.evaluation.results import printable
     from clipiqa_plus.evaluation.terminal import FittedTable, console
     from clipiqa_plus.report.charts import Chart
