@@ -196,8 +196,7 @@ def _finish(
 
     from clipiqa_plus.evaluation.results import printable
     from clipiqa_plus.evaluation.terminal import FittedTable, console
-    from clipiqa_plus.report.charts import Chart
-    from clipiqa_plus.report.study_page import write_study
+    from clipiqa_plus.report.study_page import Chart, write_study
     from clipiqa_plus.training.run_folder import write_text
 
     assert isinstance(table, pd.DataFrame)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from clipiqa_plus.evaluation.analyses.tables import left_out_lines
 from clipiqa_plus.evaluation.coverage import coverage_lines
 from clipiqa_plus.evaluation.rank_changes import data_uris
 from clipiqa_plus.evaluation.results import (
@@ -174,8 +175,8 @@ def _more(folder: Path) -> list[dict[str, Any]]:
 
 def _notes(results: pd.DataFrame, differences: pd.DataFrame, record: dict[str, Any]) -> list[str]:
     """Limits of the numbers, each once."""
-    left_out = [line for about in record["data"].values() for line in about.get("left_out", [])]
-    notes = [*results["note"], *differences.get("note", []), *left_out, *coverage_lines(record)]
+    notes = [*results["note"], *differences.get("note", []), *left_out_lines(record)]
+    notes += coverage_lines(record)
     return [note for note in dict.fromkeys(notes) if note]
 
 

@@ -13,13 +13,12 @@ from scipy.stats import rankdata
 from clipiqa_plus.evaluation.comparison import rank_correlation
 from clipiqa_plus.evaluation.interpolation import along
 from clipiqa_plus.evaluation.rank_changes import RankChange, largest_rank_changes
-from clipiqa_plus.evaluation.results import INTERPOLATION, SCORES, existing
+from clipiqa_plus.evaluation.results import GMAD, INTERPOLATION, SCORES, existing
 from clipiqa_plus.report.charts import records
 from clipiqa_plus.report.picture_charts import fit_charts, picture_table, scatter_charts, shown
 from clipiqa_plus.report.summary_charts import group_chart, interpolation_charts
 from clipiqa_plus.report.tables import cells
 
-GMAD = "gmad.json"
 MOST_PAIRS = 12
 """Most gMAD pairs of a data set and target."""
 MOST_GROUPS = 40

@@ -152,7 +152,10 @@ def test_nothing_is_fetched_and_names_are_only_text(page: Page) -> None:
 def test_pictures_and_charts_say_what_they_show(page: Page) -> None:
     images = [a["data-picture"] for t, a in page.tags if t == "img"]
     cards = [a for t, a in page.tags if str(a.get("class")).startswith("picture s")]
-    assert len(images) == len(cards) > 8
+    pairs = [a for t, a in page.tags if a.get("class") == "picture"]  # of gMAD
+    assert len(cards) > 8
+    assert len(pairs) == 12
+    assert len(images) == len(cards) + 2 * len(pairs)
     charts = [a for t, a in page.tags if a.get("class") == "chart"]
     assert len(charts) == CHARTS
     assert all("SRCC" in str(a["aria-label"]) for a in charts[: len(SOURCES)])
