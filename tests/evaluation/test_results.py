@@ -198,7 +198,7 @@ def test_pipes_get_a_plain_line_for_each_row(
     assert not any(character in "".join(lines) for character in "\x1b\u2500\u2502")
     (row,) = [line for line in lines if line.startswith("a  ") and "+" not in line]
     shown = printable(results).iloc[1]
-    assert [shown[name] in row for name in ("SRCC", "KRCC", "PLCC_logistic")] == [True] * 3
+    assert [shown[name] in row for name in ("SRCC", "PLCC", "PLCC_logistic")] == [True] * 3
 
 
 @pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
