@@ -140,7 +140,8 @@ class CLIPIQAPlus(LightningModule):
             raise RuntimeError("a regressor is learned; zero-shot takes reduction 'mean' or 'none'")
         if isinstance(self.prompts, ContextPrompts):
             self._aside = (self.prompts,)
-        self.prompts = ZeroShotPrompts(self.prompts.pairs).to(self.device)
+        words = ZeroShotPrompts(self.prompts.pairs, self.backbone.tokenizer)
+        self.prompts = words.to(self.device)
         return self
 
     def learned(self) -> CLIPIQAPlus:

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     )
     from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
     from clipiqa_plus.clip.conventions import BackboneSpec
+    from clipiqa_plus.clip.tokenizers import CLIP_TOKENIZER, Tokenizer
     from clipiqa_plus.clip.weights import load_weights
 
 __all__ = [
     "ARCHITECTURES",
+    "CLIP_TOKENIZER",
     "Architecture",
     "BackboneSpec",
     "FrozenCLIP",
     "TextPrecision",
+    "Tokenizer",
     "conventions",
     "image_tower",
     "import_clip",
@@ -41,6 +44,7 @@ __getattr__, __dir__ = import_on_first_use(
         "architectures": ["ARCHITECTURES", "Architecture", "import_clip", "random_clip"],
         "backbone": ["FrozenCLIP", "TextPrecision"],
         "conventions": ["BackboneSpec"],
+        "tokenizers": ["CLIP_TOKENIZER", "Tokenizer"],
         "weights": ["load_weights"],
     },
 )

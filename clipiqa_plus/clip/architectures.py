@@ -5,6 +5,7 @@ import functools
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -145,16 +146,19 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> Architecture:
 
 def activation_of(model: "CLIP") -> Activation:
     """Return the activation of a model's transformers."""
-    first = model.transformer.resblocks[0]
-    return "gelu" if isinstance(first.mlp.gelu, nn.GELU) else "quickgelu"
+    gelu = model.transformer.resblocks[0].mlp.gelu
+    if not isinstance(gelu, nn.GELU):
+        return "quickgelu"
+    return "gelu_tanh" if gelu.approximate == "tanh" else "gelu"
 
 
 def set_activation(model: "CLIP", activation: Activation) -> None:
     """Give the transformers of a model an activation, in place; openai-clip's own is QuickGELU."""
     quick = import_clip().model.QuickGELU
+    made = {"quickgelu": quick, "gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, "tanh")}
     for module in model.modules():
         if isinstance(getattr(module, "gelu", None), nn.GELU | quick):
-            module.gelu = nn.GELU() if activation == "gelu" else quick()
+            module.gelu = made[activation]()
 
 
 def empty_clip(state_dict: Mapping[str, Tensor]) -> "CLIP":

@@ -25,6 +25,7 @@ from clipiqa_plus.clip.image_tower import (
     prepare,
 )
 from clipiqa_plus.clip.text_tower import compiled, encode_embeddings, use_precision
+from clipiqa_plus.clip.tokenizers import CLIP_TOKENIZER, Tokenizer
 from clipiqa_plus.clip.weights import build_clip, load_weights
 
 if TYPE_CHECKING:
@@ -82,23 +83,42 @@ class FrozenCLIP(nn.Module):
                 f"{', '.join(get_args(TextPrecision))}"
             )
         self.is_vit = hasattr(clip.visual, "class_embedding")
-        self.pos_embedding = position_name(pos_embedding, self.is_vit)
         prepare(clip.visual, precision)
-        clip.eval().requires_grad_(False)
         use_precision(clip.transformer, DTYPES[text_precision])
+        position = position_name(pos_embedding, self.is_vit)
+        self._keep(clip, name, fingerprint, Conventions(activation_of(clip), mean, std), position)
+        self.precision = precision
+        self.text_precision = text_precision
+        self.compile_text = compile_text
+        if not self.is_vit and precision == "fp32" and is_offered():
+            self._fused = FusedTower(clip.visual)
+
+    def _keep(
+        self,
+        clip: Any,
+        name: str,
+        fingerprint: str,
+        conventions: Conventions,
+        pos_embedding: PosEmbedding,
+    ) -> None:
+        """Freeze a model and keep it without registering it."""
+        clip.eval().requires_grad_(False)
         self.__dict__["clip"] = clip  # nn.Module.__setattr__ would register it
         self.name = name
         self.fingerprint = fingerprint
-        self.conventions = Conventions(activation_of(clip), mean, std)
-        self.precision: Precision = precision
-        self.text_precision: TextPrecision = text_precision
-        self.compile_text = compile_text
+        self.conventions = conventions
+        self.pos_embedding: PosEmbedding = pos_embedding
+        self.precision = "fp32"
+        self.text_precision = "fp32"
+        self.compile_text = False
         self.logit_scale = math.exp(float(clip.logit_scale))
         """Factor from cosine to logit, about 100 (already exponentiated)."""
         self._has_text = True
-        self._fused: FusedTower | None = None
-        if not self.is_vit and precision == "fp32" and is_offered():
-            self._fused = FusedTower(clip.visual)
+        self._fused = None
+
+    precision: Precision
+    text_precision: TextPrecision
+    _fused: FusedTower | None
 
     if TYPE_CHECKING:
         clip: CLIP
@@ -115,8 +135,9 @@ class FrozenCLIP(nn.Module):
         """Load weights by name or path and freeze them.
 
         Args:
-            name: One of the names of openai-clip, ``photo`` or ``demo`` (embedded), or the path
-                of a weights file; with what is stated about it, if nothing records that.
+            name: One of the names of openai-clip, ``photo`` or ``demo`` (embedded), the path of
+                a weights file, or ``open_clip:ARCHITECTURE/TAG``; with what is stated about the
+                weights, if nothing records that.
             pos_embedding: See the class.
             precision: See the class.
             text_precision: See the class.
@@ -128,11 +149,17 @@ class FrozenCLIP(nn.Module):
             FileNotFoundError: If the file does not exist or cannot be downloaded.
         """
         spec = backbone_spec(name)
+        if spec.name.startswith("open_clip:"):
+            from clipiqa_plus.clip.open_clip.loading import load_open_clip
+
+            how = (pos_embedding, precision, text_precision, compile_text)
+            return load_open_clip(spec, *how)
         weights = load_weights(spec.name)
         facts = spec.settle(weights.recorded, weights.path)
         clip = build_clip(weights, facts.activation, release=True)
-        how = (pos_embedding, precision, text_precision, compile_text, facts.mean, facts.std)
-        return cls(clip, weights.name, weights.sha256, *how)
+        inputs = (facts.mean, facts.std)
+        how = (pos_embedding, precision, text_precision, compile_text)
+        return cls(clip, weights.name, weights.sha256, *how, *inputs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenCLIP:
         # The model follows device moves but not dtype changes: its precision is fixed.
@@ -163,6 +190,11 @@ class FrozenCLIP(nn.Module):
     def device(self) -> torch.device:
         """Device of the model."""
         return cast(torch.device, self.clip.logit_scale.device)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that belongs to the weights."""
+        return CLIP_TOKENIZER
 
     @property
     def least_size(self) -> int:
@@ -222,18 +254,20 @@ class FrozenCLIP(nn.Module):
 
     def _encode_batch(self, images: Tensor) -> Tensor:
         check_images(images, self.least_size)
-        visual = self.clip.visual
-        dtype = DTYPES[self.precision]
         images = images.to(self.device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         mean = images.new_tensor(self.conventions.mean).view(3, 1, 1)
         std = images.new_tensor(self.conventions.std).view(3, 1, 1)
-        images = ((images - mean) / std).to(dtype, memory_format=torch.channels_last)
+        images = (images - mean) / std
+        images = images.to(DTYPES[self.precision], memory_format=torch.channels_last)
+        return F.normalize(self._run_image_tower(images), dim=-1)
+
+    def _run_image_tower(self, images: Tensor) -> Tensor:
+        """Features, float32 [B, D], of normalised pictures [B, 3, H, W]."""
+        visual = self.clip.visual
         if self._fused and images.device.type == "cpu" and not torch.is_grad_enabled():
-            features = pool_first_query(visual.attnpool, self._fused(images), self.pos_embedding)
-        else:
-            features = encode_normalised(visual, images, self.pos_embedding)
-        return F.normalize(features, dim=-1)
+            return pool_first_query(visual.attnpool, self._fused(images), self.pos_embedding)
+        return encode_normalised(visual, images, self.pos_embedding)
 
     def drop_text_tower(self) -> None:
         """Free the text tower, 250 MB of RN50's 400; only pictures can be encoded afterwards."""

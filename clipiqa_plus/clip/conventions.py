@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 if TYPE_CHECKING:
     from clipiqa_plus.clip.architectures import Architecture
 
-Activation = Literal["gelu", "quickgelu"]
-"""``gelu``: x Phi(x), exact (Hendrycks and Gimpel, 2016); ``quickgelu``: x sigmoid(1.702 x)."""
+Activation = Literal["gelu", "quickgelu", "gelu_tanh"]
+"""``gelu``: x Phi(x), exact (Hendrycks and Gimpel, 2016); ``quickgelu``: x sigmoid(1.702 x);
+``gelu_tanh``: the same paper's approximation of x Phi(x) by tanh."""
 
 RGB = tuple[float, float, float]
 
@@ -84,10 +85,17 @@ class BackboneSpec:
     """Mean of the pictures that they were trained on, RGB in [0, 1]."""
     std: RGB | None = None
     """Standard deviation of the same."""
+    weights: str | None = None
+    """Weights file of a model of open_clip that is named by its architecture."""
 
     def __post_init__(self) -> None:
         for key, value in _checked(self._stated(), "the backbone").items():
             object.__setattr__(self, key, value)
+        if self.weights is not None and not self.name.startswith("open_clip:"):
+            raise ValueError(
+                f"weights {self.weights}: {self.name} is no architecture of open_clip; name the "
+                "file itself as the backbone"
+            )
 
     def _stated(self) -> dict[str, Any]:
         return {key: value for key in _FACTS if (value := getattr(self, key)) is not None}
@@ -95,7 +103,7 @@ class BackboneSpec:
     @property
     def section(self) -> str | dict[str, Any]:
         """The backbone as in a recipe: its name alone if nothing is stated."""
-        stated = self._stated()
+        stated = self._stated() | ({} if self.weights is None else {"weights": self.weights})
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in stated.items()}
         return {"name": self.name, **plain} if plain else self.name
 
@@ -188,6 +196,22 @@ _SIZES = {
 _NEUTRAL = {"head_width": 64, "mlp_ratio": 4.0}
 
 
+def foreign_keys(model: Mapping[str, Any]) -> list[str]:
+    """Return what in open_clip's configuration of a model openai-clip's class does not compute.
+
+    Args:
+        model: The section ``model_cfg``.
+    """
+    found = [key for key in model if key not in ("embed_dim", "quick_gelu", *_SIZES)]
+    for name, known in _SIZES.items():
+        own = model[name].items()
+        found += [f"{name}.{k}" for k, v in own if k not in known and v != _NEUTRAL.get(k)]
+    text = model["text_cfg"]
+    if {"heads", "width"} <= text.keys() and text["width"] != 64 * text["heads"]:
+        found.append("text_cfg.heads")
+    return found
+
+
 def _open_clip_facts(config: Path, path: Path, architecture: Architecture) -> dict[str, Any]:
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
@@ -197,15 +221,12 @@ def _open_clip_facts(config: Path, path: Path, architecture: Architecture) -> di
         raise ValueError(f"{config} is damaged ({error!r}); download it again") from error
     if model.get("embed_dim") != architecture.embed_dim:
         raise _other_model(config, path, "embed_dim", model.get("embed_dim"))
-    others = [key for key in model if key not in ("embed_dim", "quick_gelu", *_SIZES)]
     for name, known in _SIZES.items():
         for key, value in sections[name].items():
-            if key in known:
-                if value is not None and _plain(value) != getattr(architecture, known[key]):
-                    raise _other_model(config, path, f"{name}.{key}", value)
-            elif value != _NEUTRAL.get(key):
-                others.append(f"{name}.{key}")
-    if others:
+            stated = value is not None and key in known
+            if stated and _plain(value) != getattr(architecture, known[key]):
+                raise _other_model(config, path, f"{name}.{key}", value)
+    if others := foreign_keys(model):
         raise ValueError(
             f"{path}: {CONFIG} describes a model that openai-clip's class does not compute "
             f"({', '.join(others)}); load it by its name in open_clip: open_clip:ARCHITECTURE"

@@ -166,11 +166,12 @@ def _add_position(
     """Add a positional embedding [1 + g*g, C] to tokens [B, 1 + height*width, C]."""
     if pos_embedding == "none":
         return x
-    resize = _resize_grid if pos_embedding == "grid" else _resize_table
+    resize = resize_grid if pos_embedding == "grid" else _resize_table
     return x + resize(embedding, height, width).to(x.dtype)
 
 
-def _resize_grid(embedding: Tensor, height: int, width: int) -> Tensor:
+def resize_grid(embedding: Tensor, height: int, width: int) -> Tensor:
+    """Resize a table of 1 + g*g rows to 1 + height*width: its grid, by bicubic interpolation."""
     side = math.isqrt(len(embedding) - 1)
     first, grid = embedding[:1], embedding[1:]
     grid = grid.T.reshape(1, -1, side, side)

@@ -123,5 +123,5 @@ def _text_block(block: Any, x: Tensor, mask: Tensor, last: Tensor | None = None)
     y = F.layer_norm(x, x.shape[-1:], block.ln_2.weight, block.ln_2.bias).to(dtype)
     y = block.mlp.c_fc(y)
     if isinstance(block.mlp.gelu, nn.GELU):
-        return x + block.mlp.c_proj(F.gelu(y))
+        return x + block.mlp.c_proj(F.gelu(y, approximate=block.mlp.gelu.approximate))
     return x + block.mlp.c_proj(F.silu(1.702 * y) / 1.702)  # QuickGELU: z * sigmoid(1.702 z)

@@ -119,8 +119,7 @@ def load_weights(
     try:
         state_dict = _tensors(content)
         empty_clip(state_dict)
-        if broken := [key for key, value in state_dict.items() if not _is_finite(value)]:
-            raise ValueError(f"holds NaN or infinite weights in {broken[0]}")
+        _finite(state_dict)
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
     if name in ARCHITECTURES or name in EMBEDDED:
@@ -128,6 +127,19 @@ def load_weights(
     else:
         recorded = recorded_facts(path, metadata, architecture_of(state_dict))
     return Weights(name, state_dict, digest, path, metadata, recorded)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file by key, without wrappers and prefixes.
+
+    Raises:
+        ValueError: If it is damaged, is no weights file, or holds NaN or infinite weights.
+    """
+    content, _ = _read(path)
+    try:
+        return _finite(_tensors(content))
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
 
 
 def build_clip(
@@ -270,6 +282,14 @@ def _product(key: str, left: Tensor, right: Tensor | None) -> Tensor:
         sizes = [tuple(left.shape), None if right is None else tuple(right.shape)]
         raise ValueError(f"holds factors of {key} that do not fit: {sizes[0]} and {sizes[1]}")
     return left.float() @ right.float()
+
+
+def _finite(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Refuse NaN and infinity."""
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not _is_finite(tensor):
+            raise ValueError(f"holds NaN or infinite weights in {key}")
+    return tensors
 
 
 def _is_finite(tensor: Tensor) -> bool:

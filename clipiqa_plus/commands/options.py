@@ -15,7 +15,9 @@ from clipiqa_plus.clip.conventions import BackboneSpec
 class Stated:
     """What is stated about the weights that --backbone names, where no file records it."""
 
-    activation: Literal["gelu", "quickgelu"] | None = None
+    weights: str | None = None
+    """With --backbone open_clip:ARCHITECTURE: its weights file."""
+    activation: Literal["gelu", "quickgelu", "gelu_tanh"] | None = None
     """With --backbone: activation that its weights were trained with, if no file records it."""
     mean: tuple[float, float, float] | None = None
     """With --backbone: mean of its training pictures, RGB in [0, 1], if no file records it."""
@@ -32,9 +34,11 @@ class Stated:
             ValueError: If something is stated about no backbone.
         """
         if backbone is not None:
-            return BackboneSpec(backbone, self.activation, self.mean, self.std)
+            return BackboneSpec(backbone, self.activation, self.mean, self.std, self.weights)
         if self != NOTHING:
-            raise ValueError("--activation, --mean and --std describe the weights of --backbone")
+            raise ValueError(
+                "--weights, --activation, --mean and --std describe the weights of --backbone"
+            )
         return None
 
 

@@ -35,7 +35,7 @@ def between(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = STEPS) -> di
         to 1 (learned): the weighted mean of both, normalised.
     """
     with torch.inference_mode():
-        fixed = ZeroShotPrompts(prompts.pairs).to(prompts.ctx.device)(clip)
+        fixed = ZeroShotPrompts(prompts.pairs, clip.tokenizer).to(prompts.ctx.device)(clip)
         learned = prompts(clip)
         weights = [i / steps for i in range(steps + 1)]
         return {w: normalize((1 - w) * fixed + w * learned, dim=-1) for w in weights}

@@ -108,6 +108,8 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
             f"{scorer.settings['preset']} scores several views of a picture "
             f"({scorer.conditions.views.name}); an exported file scores the picture itself"
         )
+    if not hasattr(clip.clip.visual, "input_resolution"):
+        raise ValueError(f"{clip.name}: export takes models of openai-clip's layout only")
     path = Path(path)
     card_path = path.with_name(f"{path.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)

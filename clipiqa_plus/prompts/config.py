@@ -54,7 +54,7 @@ def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
     if config.mode == "zero_shot":
         if config.file:
             raise ValueError("prompts.file has learned prompts, but prompts.mode is zero_shot")
-        return ZeroShotPrompts(config.pairs)
+        return ZeroShotPrompts(config.pairs, clip.tokenizer)
     if config.file:
         return load_prompts(config.file, clip)
     return ContextPrompts(

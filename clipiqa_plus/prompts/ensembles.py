@@ -12,7 +12,7 @@ from clipiqa_plus import __version__
 from clipiqa_plus.prompts.files import FORMAT, read_prompts, write_prompts
 
 _SAME = (
-    *("weights_sha256", "activation", "mean", "std", "pos_embedding"),
+    *("weights_sha256", "activation", "mean", "std", "architecture", "pos_embedding"),
     *("pairs", "n_ctx", "position", "class_specific", "extra_stop", "temperature"),
     *("reduction", "mos_range"),
 )

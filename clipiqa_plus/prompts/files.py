@@ -296,6 +296,12 @@ def check_backbone(facts: dict[str, Any], clip: FrozenCLIP, holder: str) -> None
                 f"is computed with {key} {value}; state the former if it is true of these weights, "
                 "or learn again"
             )
+    architecture = clip.describe().get("architecture")
+    if facts.get("architecture") != architecture:
+        raise ValueError(
+            f"{holder} was learned with the architecture {facts.get('architecture')} of open_clip, "
+            f"but the backbone is {clip.name}; use the backbone it was learned on"
+        )
     learned_with = position_name(facts.get("pos_embedding"))  # a boolean in earlier files
     if learned_with != clip.pos_embedding:
         raise ValueError(

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.clip.weights import import_clip
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 
 
@@ -40,7 +39,7 @@ def nearest_words(
     """
     if prompts.members is not None:
         return {}
-    words = _vocabulary()
+    words = clip.tokenizer.vocabulary()
     device = prompts.ctx.device
     with torch.inference_mode():
         table = clip.token_embedding(torch.arange(len(words), device=device)).float()
@@ -68,21 +67,10 @@ def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, f
     """
     with torch.inference_mode():
         learned = prompts(clip)
-        fixed = ZeroShotPrompts(prompts.pairs).to(learned.device)(clip)
+        fixed = ZeroShotPrompts(prompts.pairs, clip.tokenizer).to(learned.device)(clip)
         cosines = (learned * fixed).sum(dim=-1).reshape(-1, 2 * len(prompts.pairs)).mean(dim=0)
     words = (word for pair in prompts.pairs for word in pair)
     return list(zip(words, cosines.tolist(), strict=True))
-
-
-def _vocabulary() -> list[str]:
-    """Words by token id, without the start and end tokens, which come last."""
-    tokenizer = import_clip().clip._tokenizer
-    tokens = [tokenizer.decoder[i] for i in range(len(tokenizer.decoder) - 2)]
-    words = []
-    for token in tokens:
-        letters = bytes(tokenizer.byte_decoder[c] for c in token.removesuffix("</w>"))
-        words.append(letters.decode(errors="replace") + ("" if token.endswith("</w>") else "-"))
-    return words
 
 
 def _names(prompts: ContextPrompts) -> list[str]:

@@ -6,12 +6,13 @@ Zero-shot CLIP-IQA and learned CLIP-IQA+ differ in this one object and in nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from clipiqa_plus.clip.weights import import_clip
+from clipiqa_plus.clip.tokenizers import CLIP_TOKENIZER, Tokenizer
 
 AntonymPair = tuple[str, str]
 Position = Literal["middle", "front", "end"]
@@ -70,6 +71,10 @@ class TextEncoder(Protocol):
     logit_scale: float
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer."""
+
+    @property
     def width(self) -> int:
         """Length W of a token embedding."""
 
@@ -85,11 +90,14 @@ class PromptSource(nn.Module):
 
     Args:
         pairs: Antonym pairs, see :func:`resolve_pairs`.
+        prompts: Token ids of the P pairs, [P][2] lists.
+        tokenizer: The tokenizer that made them, of the backbone that will encode them.
 
     Attributes:
         pairs: The P pairs in words.
-        ids: int64 [P, 2, L], token ids, padded with zeros.
-        eot: int64 [P, 2], position of the end-of-text token.
+        ids: int64 [P, 2, L], token ids, padded.
+        eot: int64 [P, 2], position of the text feature: that of the end-of-text token in CLIP.
+        vocabulary: Name of the tokenizer.
         shared: Number of leading tokens that all prompts have in common and that are computed
             only once; 0 if that is not worthwhile.
         temperature: Divides the logits: 1 but for prompts learned or published with another.
@@ -100,9 +108,16 @@ class PromptSource(nn.Module):
     shared: int = 0
     temperature: float = 1.0
 
-    def __init__(self, pairs: Sequence[str | Sequence[str]], ids: Tensor, eot: Tensor) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[str | Sequence[str]],
+        prompts: list[list[list[int]]],
+        tokenizer: Tokenizer,
+    ) -> None:
         super().__init__()
         self.pairs = resolve_pairs(pairs)
+        self.vocabulary = tokenizer.name
+        ids, eot = tokenizer.pack(prompts)
         # Not in the state dict: the tokens follow from the words, which are in the metadata.
         self.register_buffer("ids", ids, persistent=False)
         self.register_buffer("eot", eot, persistent=False)
@@ -118,6 +133,19 @@ class PromptSource(nn.Module):
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
         """Return the token embeddings of all prompts: float32 [P, 2, L, W]."""
+        return self.word_embeddings(clip)
+
+    def word_embeddings(self, clip: TextEncoder) -> Tensor:
+        """Return the embeddings of the words and special tokens: float32 [P, 2, L, W].
+
+        Raises:
+            ValueError: If the backbone has another tokenizer than the one that made the ids.
+        """
+        if clip.tokenizer.name != self.vocabulary:
+            raise ValueError(
+                f"these prompts are in token ids of {self.vocabulary}, but {clip.name} has the "
+                f"tokenizer {clip.tokenizer.name}: make them with its tokenizer"
+            )
         return clip.token_embedding(self.ids)
 
     def forward(self, clip: TextEncoder) -> Tensor:
@@ -139,12 +167,17 @@ class ZeroShotPrompts(PromptSource):
 
     Args:
         pairs: Antonym pairs, see :func:`resolve_pairs`.
+        tokenizer: That of the backbone; openai-clip's by default.
     """
 
-    def __init__(self, pairs: Sequence[str | Sequence[str]] = ("quality",)) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[str | Sequence[str]] = ("quality",),
+        tokenizer: Tokenizer = CLIP_TOKENIZER,
+    ) -> None:
         words = resolve_pairs(pairs)
-        rows = [[_tokens(prompt) for prompt in pair] for pair in words]
-        super().__init__(words, *_pack(rows))
+        prompts = [[[*chain(*_split(prompt, tokenizer))] for prompt in pair] for pair in words]
+        super().__init__(words, prompts, tokenizer)
 
 
 class StoredPrompts(ZeroShotPrompts):
@@ -223,10 +256,13 @@ class ContextPrompts(PromptSource):
         words = resolve_pairs(pairs)
         if position not in ("middle", "front", "end"):
             raise ValueError(f"position {position!r}; choose middle, front or end")
-        how = (n_ctx, position, extra_stop)
-        ids, eot = _pack([[_with_context(p, *how) for p in pair] for pair in words])
-        super().__init__(words, ids.clamp(min=0), eot)
-        if not class_specific:
+        tokenizer = clip.tokenizer
+        how = (n_ctx, position, extra_stop, tokenizer)
+        rows = [[_with_context(p, *how) for p in pair] for pair in words]
+        super().__init__(words, rows, tokenizer)
+        ids, eot = self.ids, self.eot
+        self.ids = ids.clamp(min=0)
+        if not class_specific and not tokenizer.padded:
             same = (ids == ids[0, 0]).all(dim=0).all(dim=0)  # [L]
             self.shared = min(int(same.cumprod(dim=0).sum()), int(eot.min()))
         self.n_ctx = n_ctx
@@ -293,7 +329,7 @@ class ContextPrompts(PromptSource):
 
     def _set_in(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
         """Insert context tokens [..., n_ctx, W] into the prompts: float32 [..., P, 2, L, W]."""
-        words = clip.token_embedding(self.ids)  # [P, 2, L, W]
+        words = self.word_embeddings(clip)
         if self.class_specific:
             slots = self.slots[..., None].expand(*ctx.shape[:-2], -1, ctx.shape[-1])
             ctx = ctx.gather(-2, slots)
@@ -315,35 +351,29 @@ class ContextPrompts(PromptSource):
         }
 
 
-def _tokens(prompt: str) -> list[int]:
-    """Token ids of a prompt, start and end of text included, by openai-clip's tokenizer."""
-    try:
-        row = import_clip().tokenize(prompt, context_length=77)[0].tolist()
-    except RuntimeError as error:
-        raise ValueError(f"prompt {prompt[:40]!r}... is longer than 77 tokens") from error
-    return row[: row.index(max(row)) + 1]  # the end of text has the highest id
+def _split(prompt: str, tokenizer: Tokenizer) -> list[list[int]]:
+    """Ids of the start tokens, of the words, and of the end tokens of a prompt."""
+    parts = list(tokenizer.split(prompt))
+    if sum(map(len, parts)) > tokenizer.most:
+        raise ValueError(f"prompt {prompt[:40]!r}... is longer than {tokenizer.most} tokens")
+    return parts
 
 
-def _with_context(prompt: str, n_ctx: int, position: Position, extra_stop: bool) -> list[int]:
+def _with_context(
+    prompt: str, n_ctx: int, position: Position, extra_stop: bool, tokenizer: Tokenizer
+) -> list[int]:
     """Token ids of a prompt; ``-1 - i`` is the placeholder of context token ``i``.
 
     The words are the tokens of the prompt alone. The full stop that the official code appends
     belongs to them if it merges into their last token, as in ".."; otherwise it follows the context
-    tokens at the end of the prompt.
+    tokens at the end of the prompt. Tokenizers that drop punctuation add nothing.
     """
-    n_words = len(_tokens(prompt)) - 2
-    start, *inner, end = _tokens(prompt + "." if extra_stop else prompt)
+    n_words = len(_split(prompt, tokenizer)[1])
+    start, inner, end = _split(prompt + "." if extra_stop else prompt, tokenizer)
     words, tail = inner[:n_words], inner[n_words:]
     ctx = [-1 - i for i in range(n_ctx)]
     before = {"front": 0, "middle": n_ctx // 2, "end": n_ctx}[position]
-    return [start, *ctx[:before], *words, *ctx[before:], *tail, end]
-
-
-def _pack(rows: list[list[list[int]]]) -> tuple[Tensor, Tensor]:
-    """Pad [P][2] token lists to int64 [P, 2, L]; also return the last positions [P, 2]."""
-    length = max(len(tokens) for pair in rows for tokens in pair)
-    ids = torch.tensor([[t + [0] * (length - len(t)) for t in pair] for pair in rows])
-    return ids, torch.tensor([[len(t) - 1 for t in pair] for pair in rows])
+    return [*start, *ctx[:before], *words, *ctx[before:], *tail, *end]
 
 
 def _initial_context(clip: TextEncoder, init: str, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -352,7 +382,7 @@ def _initial_context(clip: TextEncoder, init: str, shape: tuple[int, ...], seed:
         generator = torch.Generator().manual_seed(seed)
         return torch.empty(*shape, clip.width).normal_(std=0.02, generator=generator)
     n_ctx = shape[-1]
-    tokens = _tokens(init)[1:-1]
+    tokens = _split(init, clip.tokenizer)[1]
     if len(tokens) == 1:
         tokens = tokens * n_ctx
     if len(tokens) != n_ctx:

@@ -21,7 +21,8 @@ class LearningCheck(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Store the initial and the zero-shot text features."""
         assert isinstance(pl_module, CLIPIQAPlus)
-        words = ZeroShotPrompts(pl_module.prompts.pairs).to(pl_module.device)
+        fixed = ZeroShotPrompts(pl_module.prompts.pairs, pl_module.backbone.tokenizer)
+        words = fixed.to(pl_module.device)
         self.before: dict[str, Tensor] = {
             "their initial values": pl_module.text_features().clone(),
             "the zero-shot ones": words(pl_module.backbone),

@@ -124,7 +124,8 @@ class StudyInputs:
     def zero_shot(self) -> float:
         """SRCC of the fixed words on the test rows."""
         with torch.no_grad():
-            text = ZeroShotPrompts(self.config.pairs).to(self.clip.device)(self.clip)
+            words = ZeroShotPrompts(self.config.pairs, self.clip.tokenizer)
+            text = words.to(self.clip.device)(self.clip)
         return self.srcc(self.score(text, self.test), self.test)
 
     def facts(self) -> dict[str, Any]:
