@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -60,6 +60,50 @@ _FRONT, _STORAGE = "openaipublic.azureedge.net", "openaipublic.blob.core.windows
 _COPIES = {"RN50": "https://github.com/photosynthesis-team/piq/releases/download/v0.7.1/RN50.pt"}
 _SIZES = {"RN50": 255_827_503}  # bytes
 
+
+class _Mirror(NamedTuple):
+    """The same model in another file: safetensors in fp32, converted by the authors of timm."""
+
+    repository: str
+    revision: str
+    sha256: str
+    size: int | None = None
+
+
+# SHA-256 and revision as several public projects pin them, independently of each other. The other
+# five models are on the same Hub too; no hash of theirs was found, so they are not listed.
+_MIRRORS = {
+    "RN50": _Mirror(
+        "timm/resnet50_clip.openai",
+        "ec3d92cf63a5f9d591f0d611b736895966c73076",
+        "da0baa37fb2211eee5729ab69ed587eb10d48f5b7076ceeed01552fc3d4cb4ee",
+        408_291_932,
+    ),
+    "ViT-B/32": _Mirror(
+        "timm/vit_base_patch32_clip_224.openai",
+        "a6f597a30f7b82c51704746581f9a4e41421e878",
+        "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
+        605_143_284,
+    ),
+    "ViT-B/16": _Mirror(
+        "timm/vit_base_patch16_clip_224.openai",
+        "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        "4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f",
+        598_516_980,
+    ),
+    "ViT-L/14": _Mirror(
+        "timm/vit_large_patch14_clip_224.openai",
+        "18d0535469bb561bf468d76c1d73aa35156c922b",
+        "9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e",
+    ),
+}
+_HUB = "https://huggingface.co/{repository}/resolve/{revision}/open_clip_model.safetensors"
+
+# Fine-tuned weights of others that keep OpenAI's activation, mean and deviation, by SHA-256.
+_FINE_TUNED = {
+    "5818e085ac4b3d297cdd183fd2b1d8a4ddb2242e5bb7fd24b2cd66d7d132bc7e": "QualiCLIP (RN50)",
+}
+
 # OpenAI's archives store these numbers among the weights.
 _CONSTANTS = frozenset({"input_resolution", "context_length", "vocab_size"})
 # QualiCLIP's file holds a CLIP under a prefix, and the text features of its prompts beside it.
@@ -96,8 +140,9 @@ def load_weights(
     """Find, verify and read the weights of a CLIP.
 
     A name is looked up in the cache, then in openai-clip's own (`~/.cache/clip`), and otherwise
-    downloaded into the cache. A file is used only if it has the SHA-256 that openai-clip states. A
-    name never refers to a local file: write `./RN50` for a file called RN50.
+    downloaded into the cache. A file is used only if it has the SHA-256 that openai-clip states, or
+    that is pinned here for the same model in timm's repository. A name never refers to a local
+    file: write `./RN50` for a file called RN50.
 
     Args:
         name_or_path: One of `ARCHITECTURES`, one of `EMBEDDED`, or the path of a weights file.
@@ -124,6 +169,8 @@ def load_weights(
         raise ValueError(f"{path} {error}") from error
     if name in ARCHITECTURES or name in EMBEDDED:
         recorded = {"the model's name": OPENAI.describe()}
+    elif digest in _FINE_TUNED:
+        recorded = {f"its SHA-256, that of {_FINE_TUNED[digest]}": OPENAI.describe()}
     else:
         recorded = recorded_facts(path, metadata, architecture_of(state_dict))
     return Weights(name, state_dict, digest, path, metadata, recorded)
@@ -196,7 +243,9 @@ def _locate(name: str, cache_dir: str | os.PathLike[str] | None) -> tuple[str, P
 
 def _published_name(sha256: str) -> str | None:
     addresses = import_clip().clip._MODELS
-    return next((name for name, url in addresses.items() if url.split("/")[-2] == sha256), None)
+    known = {url.split("/")[-2]: name for name, url in addresses.items()}
+    known |= {mirror.sha256: name for name, mirror in _MIRRORS.items()}
+    return known.get(sha256)
 
 
 def _published_file(name: str, cache_dir: str | os.PathLike[str] | None) -> tuple[str, Path, str]:
@@ -204,15 +253,29 @@ def _published_file(name: str, cache_dir: str | os.PathLike[str] | None) -> tupl
     *_, sha256, filename = address.split("/")
     cache = Path(cache_dir or os.environ.get("CLIPIQA_CACHE") or "~/.cache/clipiqa_plus")
     cached = cache.expanduser() / filename
+    mirror = _MIRRORS.get(name)
+    mirrored = cached.with_suffix(".timm.safetensors")
     for path in (cached, Path("~/.cache/clip").expanduser() / filename):
         if path.is_file():
             if sha256_of(path) == sha256:
                 return name, path, sha256
             warnings.warn(f"{path} is not used: its SHA-256 is not the one of {name}", stacklevel=4)
+    if mirror and mirrored.is_file() and sha256_of(mirrored) == mirror.sha256:
+        return name, mirrored, mirror.sha256
     urls = [address, address.replace(_FRONT, _STORAGE)]
     urls += [_COPIES[name]] if name in _COPIES else []
     remedy = f"or give the path of the file in place of the name {name}."
-    return name, download(urls, sha256, cached, size=_SIZES.get(name), remedy=remedy), sha256
+    try:
+        return name, download(urls, sha256, cached, size=_SIZES.get(name), remedy=remedy), sha256
+    except FileNotFoundError as error:
+        if mirror is None:
+            raise
+        url = _HUB.format(**mirror._asdict())
+        try:
+            found = download([url], mirror.sha256, mirrored, size=mirror.size, remedy=remedy)
+        except FileNotFoundError as other:
+            raise FileNotFoundError(f"{error}\nNor from its mirror: {other}") from other
+        return name, found, mirror.sha256
 
 
 def _read(path: Path) -> tuple[Any, dict[str, str]]:

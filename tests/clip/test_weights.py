@@ -329,6 +329,7 @@ def published(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     address = f"http://127.0.0.1:9/clip/models/{sha256(path)}/RN50.pt"  # the discard port
     monkeypatch.setitem(import_clip().clip._MODELS, "RN50", address)
     monkeypatch.setattr(module, "_COPIES", {"RN50": "http://127.0.0.1:9/copy/RN50.pt"})
+    monkeypatch.setattr(module, "_MIRRORS", {})
     return path
 
 
@@ -424,3 +425,46 @@ def test_file_of_a_published_clip_carries_its_name(published: Path, tmp_path: Pa
     (tmp_path / "RN50.pt").write_bytes(b"")
     save_plain(random_clip(RESNET), tmp_path / "RN50.pt")
     assert load_weights(tmp_path / "RN50.pt").name == "RN50.pt"  # the content decides
+
+
+def test_the_mirror_of_timm_is_the_last_resort(
+    published: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "timm.safetensors"
+    save_safetensors(random_clip(RESNET, seed=4), other)
+    pinned = module._Mirror("timm/resnet50_clip.openai", "revision", sha256(other))
+    monkeypatch.setattr(module, "_MIRRORS", {"RN50": pinned})
+    with serve(other.read_bytes()) as mirror:
+        address = mirror.url("good", "{repository}/{revision}/open_clip_model.safetensors")
+        monkeypatch.setattr(module, "_HUB", address)
+        loaded = load_weights("RN50")
+        again = load_weights("RN50")  # from the cache
+        assert len(mirror.requests) == 1
+    assert (loaded.name, loaded.sha256) == ("RN50", sha256(other))
+    assert again.path == loaded.path == home / ".cache/clipiqa_plus/RN50.timm.safetensors"
+    assert list(loaded.recorded.values()) == [OPENAI.describe()]
+    assert load_weights(other).name == "RN50"  # by its pinned hash
+    loaded.path.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"(?s)RN50\.pt.*Nor from its mirror.*timm/resnet50"
+    ):
+        load_weights("RN50")
+
+
+def test_pinned_mirrors_are_whole_hashes_of_pinned_revisions() -> None:
+    assert set(module._MIRRORS) <= set(ARCHITECTURES)
+    for mirror in module._MIRRORS.values():
+        assert len(bytes.fromhex(mirror.sha256)) == 32
+        assert len(bytes.fromhex(mirror.revision)) == 20
+    assert len({mirror.sha256 for mirror in module._MIRRORS.values()}) == len(module._MIRRORS)
+
+
+def test_qualiclips_weights_are_known_by_their_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fine_tuned.pt"
+    save_plain(random_clip(RESNET, seed=5), path)
+    monkeypatch.setitem(module._FINE_TUNED, sha256(path), "a fine-tuned RN50")
+    assert load_weights(path).recorded == {
+        "its SHA-256, that of a fine-tuned RN50": OPENAI.describe()
+    }
