@@ -42,6 +42,8 @@ def evaluate(
     train: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    views: Literal["flip", "five-crop", "ten-crop", "scales"] | None = None,
+    over_views: Literal["mean", "median"] = "mean",
     stated: Stated = NOTHING,
     device: str | None = None,
     out: str = "runs/evaluation",
@@ -64,6 +66,8 @@ def evaluate(
         backbone: Name or weights file (default: the prompt file's, else the recipe's, else RN50).
         pair: Own words of zero_shot, instead of the recipe's: see 'clipiqa score'. Several are one
             for each target, if the recipe has a score for each pair, or else averaged.
+        views: Score these views of each picture instead, which is not the published score.
+        over_views: Take the mean or the median over the views.
         stated: About its weights.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         out: Folder for results and scores per picture.
@@ -79,6 +83,7 @@ def evaluate(
     """
     import torch
 
+    from clipiqa_plus.data import evaluation_views
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results, terminal
     from clipiqa_plus.evaluation.analyses import tables as analyses
     from clipiqa_plus.evaluation.comparison import NOTHING
@@ -99,6 +104,8 @@ def evaluate(
     if own and naming.ZERO_SHOT not in named.values():
         raise ValueError("--pair gives the words of zero_shot: name it in --prompts")
     further: dict[str, Any] = {}
+    if views and repeats:
+        raise ValueError("--views and --repeats do not go together")
     require_loggers(wandb, tensorboard)
     with results.claimed(folder):
         paths, absent = expand(data, root)
@@ -106,6 +113,8 @@ def evaluate(
         for name, path in naming.name_data(paths).items():
             recipe = read_recipe(path)
             dataset = data_of(recipe, path, **rooted(path, root))
+            if views:
+                dataset.eval_views, dataset.over_views = evaluation_views(views), over_views
             fixed = {**evaluation.zero_shot_options(recipe, learn), **own}
             sources = evaluation.load_sources(prompts, tower, **fixed)
             if repeats:

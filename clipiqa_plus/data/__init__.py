@@ -31,7 +31,17 @@ from clipiqa_plus.data.benchmarks import (
 from clipiqa_plus.data.demo import DemoIQA
 from clipiqa_plus.data.hugging_face import HuggingFaceData
 from clipiqa_plus.data.tables import TableData
-from clipiqa_plus.data.transforms import AugmentedViews, FlipViews, PlainView, Views, resize
+from clipiqa_plus.data.transforms import (
+    EVALUATION_VIEWS,
+    AugmentedViews,
+    CropViews,
+    FlipViews,
+    PlainView,
+    ScaleViews,
+    Views,
+    evaluation_views,
+    resize,
+)
 
 __all__ = [
     "AGIQA1K",
@@ -43,6 +53,7 @@ __all__ = [
     "CID2013",
     "CLIVE",
     "CSIQ",
+    "EVALUATION_VIEWS",
     "FLIVE",
     "LIVE",
     "PIPAL",
@@ -51,6 +62,7 @@ __all__ = [
     "TID2013",
     "UHDIQA",
     "AugmentedViews",
+    "CropViews",
     "DemoIQA",
     "FLIVEPatches",
     "FileReader",
@@ -64,11 +76,13 @@ __all__ = [
     "PlainView",
     "Reader",
     "Rows",
+    "ScaleViews",
     "TableData",
     "Views",
     "annotations",
     "benchmarks",
     "check",
+    "evaluation_views",
     "fetch",
     "get",
     "images",

@@ -131,6 +131,8 @@ class IQADataModule(LightningDataModule):
         self.resize = resize
         self.train_views: Views = train_views or PlainView()
         self.eval_views: Views = PlainView()
+        self.over_views: Literal["mean", "median"] = "mean"
+        """From the scores of several evaluation views to that of the picture."""
         self.split_kind = split or self.default_split
         self.fractions = tuple(fractions)
         self.repeat = repeat

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,6 +71,7 @@ class PlainView:
 class FlipViews:
     """The picture and its mirror image: the two views of the official CLIP-IQA+ recipe."""
 
+    name = "flip"
     count: int | None = 2
 
     def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
@@ -79,6 +81,77 @@ class FlipViews:
     def key(self, row: int, view: int) -> str:
         """Return ``"flip"``, or ``"plain"`` for view 0, which is the plain picture."""
         return "flip" if view else "plain"
+
+
+class CropViews:
+    """Crops at the four corners and in the centre, each of three quarters of both sides.
+
+    Args:
+        mirrored: Also the mirror image of each: ten views instead of five.
+    """
+
+    least_share = 0.75
+    """Shorter side of a view as a share of the picture's."""
+
+    def __init__(self, mirrored: bool = False) -> None:
+        self.count: int | None = 10 if mirrored else 5
+        self.name = "ten-crop" if mirrored else "five-crop"
+
+    def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
+        """Return crop ``view`` modulo 5, mirrored from view 5 on."""
+        height, width = image.shape[:2]
+        tall, wide = round(self.least_share * height), round(self.least_share * width)
+        crop = view % 5
+        top, left = ((height - tall) * (crop // 2 % 2), (width - wide) * (crop % 2))
+        if crop == 4:
+            top, left = (height - tall) // 2, (width - wide) // 2
+        found = image[top : top + tall, left : left + wide]
+        return np.ascontiguousarray(found[:, ::-1] if view >= 5 else found)
+
+    def key(self, row: int, view: int) -> str:
+        """Return share, position and mirroring as text."""
+        return f"crop {self.least_share} {view % 5}{' mirrored' if view >= 5 else ''}"
+
+
+class ScaleViews:
+    """The picture at its own size, at three quarters and at half of it."""
+
+    name = "scales"
+    count: int | None = 3
+    least_share = 0.5
+    _scales = (1.0, 0.75, 0.5)
+
+    def __call__(self, image: RGBImage, row: int, view: int) -> RGBImage:
+        """Return the picture, resized by :func:`resize`."""
+        scale = self._scales[view]
+        return resize(image, [round(scale * side) for side in image.shape[:2]])
+
+    def key(self, row: int, view: int) -> str:
+        """Return the scale as text, or ``"plain"`` for the picture at its own size."""
+        return f"scale {self._scales[view]}" if view else "plain"
+
+
+EVALUATION_VIEWS: dict[str, Callable[[], Views]] = {
+    "flip": FlipViews,
+    "five-crop": CropViews,
+    "ten-crop": partial(CropViews, mirrored=True),
+    "scales": ScaleViews,
+}
+"""Views by name over which a score can be averaged: it is then not the published score."""
+
+
+def evaluation_views(name: str) -> Views:
+    """Return views by name.
+
+    Args:
+        name: One of :data:`EVALUATION_VIEWS`.
+
+    Raises:
+        ValueError: If there are no such views.
+    """
+    if name not in EVALUATION_VIEWS:
+        raise ValueError(f"unknown views {name!r}; choose from {', '.join(EVALUATION_VIEWS)}")
+    return EVALUATION_VIEWS[name]()
 
 
 class AugmentedViews:

@@ -34,6 +34,7 @@ from clipiqa_plus.evaluation.rank_changes import thumbnails
 from clipiqa_plus.evaluation.results import Evaluated
 from clipiqa_plus.evaluation.seen_pictures import seen_note, with_notes
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.inference.conditions import score_views
 from clipiqa_plus.inference.probes import (
     ProbeSource,
     Source,
@@ -189,7 +190,7 @@ def evaluate(
         about["sources"][name] |= measured_coverage(name, source, scores)
     return Evaluated(
         scores,
-        interpolate(sources, features, data.rows(part), data.targets),
+        interpolate(sources, features, data.rows(part), data.targets, data.over_views),
         thumbnails(data, scores, list(sources), pictures),
         about,
     )
@@ -240,7 +241,7 @@ def _scored(
     columns: dict[str, np.ndarray] = {}
     for name, source in sources.items():
         with torch.inference_mode():
-            scores = source.score_features(features[name])
+            scores = score_views(source, features[name], data.over_views)
         if scores.shape[1] != len(data.targets):
             raise ValueError(
                 f"{name}: {scores.shape[1]} scores for targets {', '.join(data.targets)}; "
@@ -253,20 +254,25 @@ def _scored(
 def _features(
     clip: FrozenCLIP, data: IQADataModule, part: str, cache: FeatureCache | None
 ) -> Tensor:
-    """Image features of a part's pictures in order: float32 [N, D], on the backbone's device.
+    """Image features of a part's pictures in order: float32 [N, V, D], on the backbone's device.
 
-    Always of plain pictures: the views used in training may be random crops.
+    V is the number of evaluation views, by default 1, the plain picture; never the views used in
+    training, which may be random crops.
     """
     data = copy.copy(data)
     data.train_views, data.features = data.eval_views, {}
     loader = data.loader(part)
+    count = data.eval_views.count or 1
     if cache is not None:
         table = cache.tables(clip, data, [part])[part]
         rows = torch.from_numpy(data.rows(part))
-        return table(rows, torch.zeros_like(rows))
+        views = [table(rows, torch.full_like(rows, view)) for view in range(count)]
+        return torch.stack(views, dim=1)
+    if count > 1:
+        raise ValueError("several views of each picture need the feature cache: enable it")
     title = f"{data.title or data.name}: {part}"
     shown = track(loader, description=title, total=len(loader), transient=True)
-    return torch.cat([clip.encode_image(batch["image"]) for batch in shown])
+    return torch.cat([clip.encode_image(batch["image"]) for batch in shown])[:, None]
 
 
 def _frame(data: IQADataModule, rows: Rows, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -300,6 +306,7 @@ def describe(sources: Mapping[str, Source], data: IQADataModule, part: str) -> d
         "split_sha256": data.split.digest,
         "mos_range": list(data.mos_range),
         "resize": data.resize,
+        **_viewed(data),
         "sources": {
             name: {
                 **source.backbone.describe(),
@@ -331,6 +338,14 @@ def _inside(source: Source) -> dict[str, Any]:
     }
 
 
+def _viewed(data: IQADataModule) -> dict[str, Any]:
+    """The evaluation views, if there is more than the plain picture."""
+    if data.eval_views.count == 1:
+        return {}
+    name = getattr(data.eval_views, "name", type(data.eval_views).__name__)
+    return {"views": name, "over_views": data.over_views}
+
+
 def compare_evaluated(found: Evaluated) -> Comparison:
     """Compute the tables of an evaluated data set, with notes on their limits.
 
@@ -342,7 +357,11 @@ def compare_evaluated(found: Evaluated) -> Comparison:
     seen = {name: facts["seen"] for name, facts in sources.items() if facts["seen"]}
     for name, note in seen.items():
         warnings.warn(f"{found.about['dataset']}: {name} was {note}", stacklevel=2)
-    return with_notes(compared, seen) if seen else compared
+    notes = {name: seen.get(name, "") for name in sources}
+    if views := found.about.get("views"):
+        over = f"{found.about['over_views']} over {views}, not the published score"
+        notes = {name: "; ".join(filter(None, [note, over])) for name, note in notes.items()}
+    return with_notes(compared, notes) if any(notes.values()) else compared
 
 
 def _file(source: Source) -> dict[str, str | None]:

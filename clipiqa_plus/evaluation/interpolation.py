@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.evaluation.comparison import WITHIN_CONTENT, rank_correlation
+from clipiqa_plus.inference.conditions import Pooling, score_views
 from clipiqa_plus.inference.probes import ProbeSource, Source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 
@@ -64,14 +65,16 @@ def interpolate(
     features: Mapping[str, Tensor],
     ids: ArrayLike,
     targets: Sequence[str],
+    over_views: Pooling = "mean",
 ) -> pd.DataFrame:
     """Score pictures along the interpolation to every learned source.
 
     Args:
         sources: The sources by name.
-        features: Image features [N, D] of each source's backbone.
+        features: Image features of each source's backbone: [N, D], or [N, V, D] of V views.
         ids: Id of each picture.
         targets: The targets in order.
+        over_views: From the scores of the views to the picture's.
 
     Returns:
         ``source``, ``target``, ``weight``, ``id`` and ``score`` (float32).
@@ -82,7 +85,8 @@ def interpolate(
             continue
         for weight, text in between(source.prompts, source.backbone).items():
             with torch.inference_mode():
-                scores = source.score_features(features[name], text).float().cpu().numpy()
+                scored = score_views(source, features[name], over_views, text)
+            scores = scored.float().cpu().numpy()
             for column, target in enumerate(targets):
                 keys = {"source": name, "target": target, "weight": weight}
                 frames.append(pd.DataFrame({**keys, "id": ids, "score": scores[:, column]}))

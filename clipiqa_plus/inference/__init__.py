@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
-    from clipiqa_plus.inference import bulk, explain, probes
+    from clipiqa_plus.inference import bulk, conditions, explain, probes
     from clipiqa_plus.inference.export import export_scorer
     from clipiqa_plus.inference.hub import from_pretrained, push_to_hub
     from clipiqa_plus.inference.metric import CLIPIQAScore
@@ -25,6 +25,7 @@ __all__ = [
     "Preset",
     "Scorer",
     "bulk",
+    "conditions",
     "explain",
     "export_scorer",
     "from_pretrained",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clipiqa_plus.data.transforms import evaluation_views
+
 Pooling = Literal["mean", "median"]
 """From the scores of several views of a picture to one."""
+
+
+NOT_PUBLISHED = "over views of the picture: not the published score"
+"""Note in the settings of scores over views that a preset does not prescribe."""
 
 
 class PictureViews(Protocol):
@@ -25,6 +32,38 @@ class PictureViews(Protocol):
 
     def __call__(self, image: Tensor) -> list[Tensor]:
         """Return the views of a picture [3, H, W], uint8 or floats in [0, 1], as such tensors."""
+
+
+class NumberedViews:
+    """Views by name, as they are also cached for evaluations.
+
+    Args:
+        name: One of :data:`~clipiqa_plus.data.transforms.EVALUATION_VIEWS`.
+
+    Raises:
+        ValueError: If there are no such views.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._views = evaluation_views(name)
+
+    def least_size(self, of_backbone: int) -> int:
+        """Return the smallest side whose smallest view the backbone accepts."""
+        return math.ceil(of_backbone / getattr(self._views, "least_share", 1.0))
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        """Return the views, of the picture's dtype and device.
+
+        Raises:
+            ValueError: If floats are to be resized: only uint8 pictures have scales.
+        """
+        pixels = image.detach().movedim(0, -1).cpu().numpy()
+        try:
+            views = [self._views(pixels, 0, view) for view in range(self._views.count or 0)]
+        except TypeError as error:  # Pillow resizes 8-bit pictures only
+            raise ValueError(f"views {self.name} take uint8 pictures, not {image.dtype}") from error
+        return [torch.from_numpy(view).movedim(-1, 0).to(image.device) for view in views]
 
 
 class MagnitudeCrops:
@@ -78,6 +117,27 @@ def pool_views(scores: Tensor, pooling: Pooling) -> Tensor:
     return scores.quantile(0.5, dim=-2)
 
 
+def score_views(
+    source: Any, features: Tensor, pooling: Pooling = "mean", text: Tensor | None = None
+) -> Tensor:
+    """Score pictures by the features of their views.
+
+    Args:
+        source: Its ``score_features`` scores features [B, D].
+        features: float32 [N, V, D], or [N, D] of the pictures themselves.
+        pooling: From the scores of the views to the picture's.
+        text: Text features to use instead of the source's own.
+
+    Returns:
+        float32 [N, T].
+    """
+    given = () if text is None else (text,)
+    if features.ndim == 2:
+        return cast(Tensor, source.score_features(features, *given))
+    scores: Tensor = source.score_features(features.flatten(0, 1), *given)
+    return pool_views(scores.unflatten(0, features.shape[:2]), pooling)
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What fixes a score besides backbone and prompts, and what its settings record.
@@ -108,4 +168,6 @@ class Conditions:
             found["cue"] = self.cue
         if self.views is not None:
             found |= {"views": self.views.name, "over_views": self.pooling}
+        if isinstance(self.views, NumberedViews):
+            found["note"] = NOT_PUBLISHED
         return found

@@ -28,6 +28,7 @@ class CLIPIQAScore(Metric):
         prompts: Prompt file, see :func:`~clipiqa_plus.inference.scorer.load`.
         backbone: Replaces the preset's, see :func:`~clipiqa_plus.inference.scorer.load`.
         pairs: Own antonym pairs, see :func:`~clipiqa_plus.inference.scorer.load`.
+        views: Views to score, see :func:`~clipiqa_plus.inference.scorer.load`.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -49,6 +50,7 @@ class CLIPIQAScore(Metric):
         prompts: str | PathLike[str] | None = None,
         backbone: str | BackboneSpec | FrozenCLIP | None = None,
         pairs: Words | None = None,
+        views: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,7 +59,7 @@ class CLIPIQAScore(Metric):
         self.data_range = data_range
         # A metric starts on the CPU and is moved by its own to(); a shared backbone stays in place.
         device = backbone.device if isinstance(backbone, FrozenCLIP) else "cpu"
-        self.scorer = load(preset, prompts, backbone, device, pairs=pairs)
+        self.scorer = load(preset, prompts, backbone, device, pairs=pairs, views=views)
         self.add_state("scores", [], dist_reduce_fx="cat")
 
     def update(self, images: Tensor) -> None:

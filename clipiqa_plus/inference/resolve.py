@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,13 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import OPENAI, BackboneSpec
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.fetch.download import sha256_of
-from clipiqa_plus.inference.conditions import Conditions, MagnitudeCrops
+from clipiqa_plus.inference.conditions import (
+    Conditions,
+    MagnitudeCrops,
+    NumberedViews,
+    PictureViews,
+    Pooling,
+)
 from clipiqa_plus.inference.presets import Preset
 from clipiqa_plus.inference.probes import Source, is_probe, load_probe, read_facts
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
@@ -54,6 +60,21 @@ class Resolved:
     fixed: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Metadata of the prompt file or probe; empty for one of another program."""
+    views: PictureViews | None = None
+    pooling: Pooling = "mean"
+
+    def over_views(self, name: str, pooling: Pooling) -> Resolved:
+        """Return this with views of the picture; the name of the preset says so.
+
+        Raises:
+            ValueError: If the views or pooling are unknown, or the preset has its own.
+        """
+        if self.preset.crops:
+            raise ValueError(f"preset {self.preset.name} has views of its own; leave out views")
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"over_views {pooling!r}; choose from {', '.join(get_args(Pooling))}")
+        preset = replace(self.preset, name=f"{self.preset.name}, {pooling} of {name}")
+        return replace(self, preset=preset, views=NumberedViews(name), pooling=pooling)
 
     @property
     def conditions(self) -> Conditions:
@@ -65,7 +86,8 @@ class Resolved:
             prompts_sha256=None if self.prompts is None else sha256_of(self.prompts),
             names=self.names,
             cue=preset.cue,
-            views=MagnitudeCrops() if preset.crops else None,
+            views=MagnitudeCrops() if preset.crops else self.views,
+            pooling=self.pooling,
             facts=self.facts,
             recorded=recorded,
         )

@@ -16,7 +16,7 @@ from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.features.probes import Probe
-from clipiqa_plus.inference.conditions import Conditions, pool_views
+from clipiqa_plus.inference.conditions import Conditions, Pooling, pool_views
 from clipiqa_plus.inference.picture_forms import Picture, picture_tensors
 from clipiqa_plus.inference.presets import find_preset
 from clipiqa_plus.inference.probes import ProbeSource, Source
@@ -230,6 +230,8 @@ def load(
     interval: float | None = None,
     pairs: Words | None = None,
     reduction: Literal["mean", "none"] | None = None,
+    views: str | None = None,
+    over_views: Pooling = "mean",
 ) -> Scorer:
     """Load a preset.
 
@@ -249,13 +251,20 @@ def load(
             names of scores to pairs.
         reduction: With own pairs: ``none``, one score for each, or ``mean``, one score; None takes
             the former for several pairs.
+        views: Score these views of a picture in its place, which is not the published score: one of
+            :data:`~clipiqa_plus.data.transforms.EVALUATION_VIEWS`.
+        over_views: From the scores of the views to the picture's: their mean or median.
 
     Raises:
-        ValueError: If the preset is unknown; prompts, pairs or backbone do not match it; or the
-            prompt file has no interval at this level.
+        ValueError: If the preset is unknown; prompts, pairs, views or backbone do not match it; or
+            the prompt file has no interval at this level.
         FileNotFoundError: If a file does not exist, or weights cannot be downloaded.
     """
     found = resolve(find_preset(preset), prompts, pairs, reduction)
+    if views is not None:
+        if interval is not None or differentiable:
+            raise ValueError("views go neither with intervals nor with gradients to the pictures")
+        found = found.over_views(views, over_views)
     if interval is not None:
         half_widths(dict(found.facts), interval, str(prompts or f"preset {preset}"))
     if isinstance(backbone, FrozenCLIP) and image_only:
@@ -277,6 +286,7 @@ def score(
     backbone: str | BackboneSpec | None = None,
     device: str | None = None,
     pairs: Words | None = None,
+    views: str | None = None,
 ) -> Any:
     """Score pictures with a preset, which is loaded on the first call.
 
@@ -289,6 +299,7 @@ def score(
         backbone: See :func:`load`.
         device: See :func:`load`.
         pairs: See :func:`load`.
+        views: See :func:`load`.
 
     Returns:
         A float for one picture; a list of floats for a list or a batch. With several scores per
@@ -306,7 +317,7 @@ def score(
     words = (
         None if pairs is None else json.dumps(dict(pairs) if isinstance(pairs, Mapping) else pairs)
     )
-    scorer = _loaded(preset, source, backbone, device, files, words)
+    scorer = _loaded(preset, source, backbone, device, files, words, views)
     rows = scorer(pictures).tolist()
     if len(scorer.names) > 1:
         results = [dict(zip(scorer.names, row, strict=True)) for row in rows]
@@ -324,9 +335,10 @@ def _loaded(
     device: str | None,
     files: object,
     pairs: str | None,
+    views: str | None,
 ) -> Scorer:
     words = None if pairs is None else json.loads(pairs)
-    return load(preset, prompts, backbone, device, image_only=True, pairs=words)
+    return load(preset, prompts, backbone, device, image_only=True, pairs=words, views=views)
 
 
 def _identity(file: str | None) -> tuple[Any, ...] | None:

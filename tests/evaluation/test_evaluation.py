@@ -373,3 +373,25 @@ def test_own_words_of_zero_shot(
     np.testing.assert_allclose(scores, alone, atol=1e-5)
     with pytest.raises(ValueError, match="--pair gives the words of zero_shot"):
         clipiqa_evaluate(prompts=[str(prompt_file)], pair=[("a", "b")])
+
+
+def test_views_of_an_evaluation_are_cached_and_averaged(
+    table: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"table": str(table), "mos_range": [1, 5], "split": "whole", "num_workers": 0}
+    data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+    recipe = table.parent / "mine.yaml"
+    recipe.write_text(yaml.safe_dump({"data": data}))
+    command = ["--data", str(recipe), "--backbone", str(weights)]
+    command += ["--device", "cpu", "--views", "flip", "--over-views", "mean"]
+    results = evaluate.main([*command, "--out", str(tmp_path / "out")])
+    assert "zero_shot: mean over flip, not the published score" in results["note"].iloc[0]
+    scores = pd.read_parquet(tmp_path / "out/mine/scores.parquet")["zero_shot"]
+    scorer = load(backbone=str(weights), views="flip", device="cpu")
+    alone = scorer([table.parent / f"{i}.png" for i in range(N)])[:, 0]
+    # Batches of other sizes sum in another order; 100 x cosine amplifies it.
+    np.testing.assert_allclose(scores, alone, atol=1e-5)
+    encoded = []
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda *given: encoded.append(given))
+    evaluate.main([*command, "--out", str(tmp_path / "again")])
+    assert not encoded

@@ -296,3 +296,47 @@ def test_score_with_own_words_loads_once_for_each(
     assert len(loads) == 1
     assert ciq.score(path, backbone="demo", pairs=["quality"]) == pytest.approx(first["quality"])
     assert len(loads) == 2
+
+
+def five_crops(image: np.ndarray) -> list[np.ndarray]:
+    """Corners and centre, three quarters of both sides, by hand."""
+    height, width = image.shape[:2]
+    tall, wide = round(0.75 * height), round(0.75 * width)
+    down, right = height - tall, width - wide
+    corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+    return [image[y : y + tall, x : x + wide] for y, x in corners]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "median"])
+def test_views_are_averaged(clip: FrozenCLIP, pooling: Any) -> None:
+    images = pictures([(64, 96), (80, 48), (60, 60)])
+    plain = ciq.load(backbone=clip)
+    each = torch.stack([plain([c.copy() for c in five_crops(image)])[:, 0] for image in images])
+    expected = each.mean(dim=1) if pooling == "mean" else each.median(dim=1).values
+    assert float((expected - plain(images)[:, 0]).abs().min()) > 1e-5
+    scorer = ciq.load(backbone=clip, views="five-crop", over_views=pooling)
+    # Batches of other sizes: fp32 sums in another order.
+    torch.testing.assert_close(scorer(images)[:, 0], expected, atol=1e-6, rtol=0)
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).float() / 255 for image in images]
+    torch.testing.assert_close(scorer.score_images(tensors)[:, 0], expected, atol=1e-6, rtol=0)
+    assert scorer.settings["preset"] == f"clipiqa, {pooling} of five-crop"
+    assert scorer.settings["note"] == "over views of the picture: not the published score"
+    assert scorer.least_size == 43  # three quarters of 43 are 32
+
+
+def test_a_median_of_two_views_is_between_them(clip: FrozenCLIP) -> None:
+    (image,) = pictures([(64, 96)])
+    plain = ciq.load(backbone=clip)([image, image[:, ::-1].copy()])
+    scorer = ciq.load(backbone=clip, views="flip", over_views="median")
+    torch.testing.assert_close(scorer(image)[0], plain.mean(dim=0), atol=1e-6, rtol=0)
+
+
+def test_views_that_do_not_go(clip: FrozenCLIP) -> None:
+    with pytest.raises(ValueError, match="unknown views 'six-crop'"):
+        ciq.load(backbone=clip, views="six-crop")
+    with pytest.raises(ValueError, match="neither with intervals nor with gradients"):
+        ciq.load(backbone=clip, views="flip", differentiable=True)
+    with pytest.raises(ValueError, match="maclip has views of its own"):
+        ciq.load("maclip", backbone=clip, views="flip")
+    with pytest.raises(ValueError, match=r"views scales take uint8 pictures, not torch.float32"):
+        ciq.load(backbone=clip, views="scales")(torch.rand(1, 3, 64, 64))

@@ -42,6 +42,8 @@ def score(
     backbone: str | None = None,
     pair: Pairs = None,
     reduction: Literal["mean", "none"] | None = None,
+    views: Literal["flip", "five-crop", "ten-crop", "scales"] | None = None,
+    over_views: Literal["mean", "median"] = "mean",
     stated: Stated = NOTHING,
     html: str | None = None,
     device: str | None = None,
@@ -67,6 +69,8 @@ def score(
             "Blurry photo."; repeat it for several. "crisp=Sharp photo." names the score.
         reduction: With several pairs: a score for each (none, the default) or their mean.
         stated: About its weights.
+        views: Score these views of each picture instead, which is not the published score.
+        over_views: Take the mean or the median over the views.
         html: Also write an HTML page of the best and worst pictures to this path.
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         devices: Number of GPUs, one process each.
@@ -91,6 +95,7 @@ def score(
 
     limit = SizeLimit(max_pixels, oversize)
     own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
+    own |= {"views": views, "over_views": over_views}
     tower = stated.about(backbone)
     ready = partial(load, preset, prompts, tower, image_only=True, interval=interval, **own)
     if out is None:
