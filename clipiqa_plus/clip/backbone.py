@@ -20,6 +20,7 @@ from clipiqa_plus.clip.image_tower import (
     Precision,
     check_images,
     encode_normalised,
+    feature_map,
     pool_first_query,
     position_name,
     prepare,
@@ -254,20 +255,60 @@ class FrozenCLIP(nn.Module):
 
     def _encode_batch(self, images: Tensor) -> Tensor:
         check_images(images, self.least_size)
+        return F.normalize(self._run_image_tower(self._normalise(images)), dim=-1)
+
+    def _normalise(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         mean = images.new_tensor(self.conventions.mean).view(3, 1, 1)
         std = images.new_tensor(self.conventions.std).view(3, 1, 1)
         images = (images - mean) / std
-        images = images.to(DTYPES[self.precision], memory_format=torch.channels_last)
-        return F.normalize(self._run_image_tower(images), dim=-1)
+        return images.to(DTYPES[self.precision], memory_format=torch.channels_last)
 
     def _run_image_tower(self, images: Tensor) -> Tensor:
         """Features, float32 [B, D], of normalised pictures [B, 3, H, W]."""
         visual = self.clip.visual
+        if self.is_vit:
+            return encode_normalised(visual, images, self.pos_embedding)
+        return pool_first_query(visual.attnpool, self._feature_map(images), self.pos_embedding)
+
+    def _feature_map(self, images: Tensor) -> Tensor:
+        """Last feature map, [B, C, h, w], of normalised pictures [B, 3, H, W]: ResNets only."""
         if self._fused and images.device.type == "cpu" and not torch.is_grad_enabled():
-            return pool_first_query(visual.attnpool, self._fused(images), self.pos_embedding)
-        return encode_normalised(visual, images, self.pos_embedding)
+            return self._fused(images)
+        return feature_map(self.clip.visual, images)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Return the last feature map of a ResNet, which its attention pool turns into features.
+
+        Args:
+            images: [B, 3, H, W], see :meth:`encode_image`.
+
+        Returns:
+            float32 [B, C, H // 32, W // 32], without gradients.
+
+        Raises:
+            ValueError: If the backbone has no attention pool, as a ViT; or see
+                :meth:`encode_image`.
+        """
+        self._require_pool()
+        check_images(images, self.least_size)
+        with torch.no_grad(), full_precision(self.device.type):
+            return self._feature_map(self._normalise(images)).float()
+
+    def pool_map(self, cells: Tensor) -> Tensor:
+        """Pool feature maps, or windows of one: [B, C, h, w] -> unit features, float32 [B, D]."""
+        self._require_pool()
+        with full_precision(self.device.type):
+            pool = self.clip.visual.attnpool
+            return F.normalize(pool_first_query(pool, cells, self.pos_embedding), dim=-1)
+
+    def _require_pool(self) -> None:
+        # open_clip's ResNets name their layers differently.
+        if type(self) is not FrozenCLIP or self.is_vit:
+            raise ValueError(
+                f"{self.name} has no attention pool of openai-clip's; take a ResNet such as RN50"
+            )
 
     def drop_text_tower(self) -> None:
         """Free the text tower, 250 MB of RN50's 400; only pictures can be encoded afterwards."""

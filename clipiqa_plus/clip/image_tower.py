@@ -113,12 +113,16 @@ def encode_normalised(
 
 
 def _encode_resnet(visual: ModifiedResNet, images: Tensor, pos_embedding: PosEmbedding) -> Tensor:
+    return pool_first_query(visual.attnpool, feature_map(visual, images), pos_embedding)
+
+
+def feature_map(visual: ModifiedResNet, images: Tensor) -> Tensor:
+    """Last feature map of a ResNet, [B, C, H // 32, W // 32], of normalised [B, 3, H, W]."""
     x = visual.relu1(visual.bn1(visual.conv1(images)))
     x = visual.relu2(visual.bn2(visual.conv2(x)))
     x = visual.relu3(visual.bn3(visual.conv3(x)))
     x = visual.avgpool(x)
-    x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))  # [B, C, h, w]
-    return pool_first_query(visual.attnpool, x, pos_embedding)
+    return visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
 
 
 def pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: PosEmbedding) -> Tensor:

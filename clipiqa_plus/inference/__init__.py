@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
-    from clipiqa_plus.inference import bulk, conditions, explain, probes
+    from clipiqa_plus.inference import bulk, conditions, explain, probes, quality_map
     from clipiqa_plus.inference.export import export_scorer
     from clipiqa_plus.inference.hub import from_pretrained, push_to_hub
     from clipiqa_plus.inference.metric import CLIPIQAScore
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "probes",
     "push_to_hub",
+    "quality_map",
     "score",
 ]
 
