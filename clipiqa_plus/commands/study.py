@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,6 +187,60 @@ def prompts(
         "row; noise: it is less than two standard errors over folds. The test part stays unused."
     )
     _finish(Path(out), "Which prompts to learn", study.sentence(done), table, dots(done), note)
+
+
+@app.command
+def words(
+    *,
+    data: Sequence[str] = ("demo",),
+    backbones: Sequence[str] = ("RN50",),
+    root: str | None = None,
+    out: str = "runs/study_words",
+    pair: Pairs = None,
+    dir: str | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Compare antonym pairs zero-shot, on several backbones and data sets.
+
+    Args:
+        data: Recipes with a data section, by path or name, see 'clipiqa recipes'; benchmarks: all.
+        backbones: Names or weights files; those that cannot be had are listed.
+        root: Folder of all benchmarks (default: data).
+        out: Folder for table and page. An interrupted study is resumed.
+        pair: Own words, instead of all built-in pairs: see 'clipiqa score'.
+        dir: Folder of the features (default: as in training).
+        device: Such as cpu or cuda (default: the GPU if there is one).
+        overwrite: Start again from scratch.
+    """
+    import sys
+
+    import torch
+
+    from clipiqa_plus.evaluation.naming import name_data
+    from clipiqa_plus.evaluation.studies import zero_shot as study
+    from clipiqa_plus.evaluation.studies.saved import StudyRows
+    from clipiqa_plus.features import FeatureCache
+    from clipiqa_plus.prompts import PAIRS
+    from clipiqa_plus.report.study_page import pair_dots
+    from clipiqa_plus.training.recipes import expand
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    paths, missing = expand(data, root)
+    given = words_of(pair) or PAIRS
+    settings = {"study": "words", "pairs": given, "data": [str(path) for path in paths]}
+    with StudyRows(Path(out), study.COLUMNS, 3, settings, overwrite) as rows:
+        named, cache = name_data(paths), FeatureCache(dir=dir)
+        missing |= study.study_words(named, backbones, given, rows, root, cache, device)
+        done = rows.table()
+    for name, reason in missing.items():
+        print(f"not tried: {name}: {reason}", file=sys.stderr)
+    if done.empty:
+        raise FileNotFoundError("none of the backbones can be had")
+    table = study.by_data(done)
+    note = "SRCC of the test parts, zero-shot; mean: over the data sets."
+    title = "Words, backbones and data sets"
+    _finish(Path(out), title, study.sentence(table), table, pair_dots(done), note)
 
 
 def _finish(

@@ -98,3 +98,24 @@ def dots(rows: pd.DataFrame) -> Chart:
     caption = f"SRCC by {', '.join(varied)}"
     note = "A dot for each fold, a line at the mean."
     return Chart(caption, f"{caption}: {order}.", finished(layers, height), note, height=height)
+
+
+def pair_dots(rows: pd.DataFrame) -> Chart:
+    """Draw SRCC of each antonym pair on every data set, coloured by backbone; the best on top.
+
+    Args:
+        rows: Rows of :func:`~clipiqa_plus.evaluation.studies.zero_shot.study_words`.
+    """
+    table = rows.rename(columns={"pair": "group", "backbone": "source"})
+    means = table.groupby("group")["SRCC"].mean().sort_values(ascending=False)
+    backbones = [str(name) for name in table["source"].unique()]
+    y = alt.Y("group:N", sort=list(means.index), title=None, axis=alt.Axis(labelLimit=220))
+    tip = [alt.Tooltip("data:N"), *tips(source="backbone", group="pair", SRCC="SRCC")]
+    drawn = alt.Chart(values(table[["source", "data", "group", "SRCC"]]))
+    marks = drawn.mark_point(filled=True, size=50, opacity=0.7)
+    chart = marks.encode(alt.X(**axis("SRCC", "SRCC")), y, color=colour(backbones), tooltip=tip)
+    height = 24 * len(means)
+    order = ", ".join(f"{name} {number(value)}" for name, value in means.items())
+    caption = "SRCC by antonym pair"
+    note = "A dot for each data set and backbone."
+    return Chart(caption, f"{caption}: {order}.", finished(chart, height), note, height=height)

@@ -17,7 +17,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import pool_first_query
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.quality_map import overlay, quality_map
-from tests.conftest import small_clip
+from tests.support.models import small_clip
 
 PHOTOS = sorted((Path(__file__).parents[2] / "data" / "demo").glob("*.jpg"))
 
