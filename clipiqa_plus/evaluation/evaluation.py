@@ -19,6 +19,7 @@ from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.annotations import rating_columns
 from clipiqa_plus.data.base import IQADataModule, Rows
+from clipiqa_plus.evaluation.analyses.gmad import gmad_pairs, shown_pairs
 from clipiqa_plus.evaluation.comparison import (
     COLUMNS,
     WITHIN_CONTENT,
@@ -188,10 +189,12 @@ def evaluate(
     about = describe(sources, data, part)
     for name, source in sources.items():
         about["sources"][name] |= measured_coverage(name, source, scores)
+    pairs = shown_pairs(gmad_pairs(scores, list(sources)))
+    compared = pd.unique(pairs[["id_low", "id_high"]].to_numpy().ravel())
     return Evaluated(
         scores,
         interpolate(sources, features, data.rows(part), data.targets, data.over_views),
-        thumbnails(data, scores, list(sources), pictures),
+        thumbnails(data, scores, list(sources), pictures, compared),
         about,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,7 +103,7 @@ def thumbnails(
     scores: pd.DataFrame,
     sources: Sequence[str],
     count: int,
-    also: Sequence[int] = (),
+    also: Iterable[int] = (),
 ) -> pd.DataFrame:
     """Make small JPEGs for the report, and larger ones of the pictures that it shows.
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import rankdata
 
+from clipiqa_plus.evaluation.analyses.gmad import shown_pairs
 from clipiqa_plus.evaluation.comparison import rank_correlation
 from clipiqa_plus.evaluation.interpolation import along
 from clipiqa_plus.evaluation.rank_changes import RankChange, largest_rank_changes
@@ -19,8 +20,6 @@ from clipiqa_plus.report.picture_charts import fit_charts, picture_table, scatte
 from clipiqa_plus.report.summary_charts import group_chart, interpolation_charts
 from clipiqa_plus.report.tables import cells
 
-MOST_PAIRS = 12
-"""Most gMAD pairs of a data set and target."""
 MOST_GROUPS = 40
 """Most groups of a chart: more are in the table only."""
 
@@ -154,9 +153,9 @@ def _moved(scores: pd.DataFrame, first: str, other: str, colour: int) -> dict[st
 def _gmad(pairs: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:
     """Cards of the pairs that one source calls equal and another far apart, the farthest first."""
     found = []
-    if "rank_difference" in pairs:
-        pairs = pairs.sort_values("rank_difference", ascending=False, kind="stable")
-    for pair in pairs[:MOST_PAIRS].itertuples():
+    if pairs.empty:
+        return found
+    for pair in shown_pairs(pairs).itertuples():
         ids = [int(pair.id_low), int(pair.id_high)]
         two = scores.loc[ids]
         names = two["image"] if "image" in two else pd.Series([str(i) for i in ids])

@@ -64,6 +64,13 @@ def test_thumbnails_begin_with_what_moved_most(
     found = thumbnails(data, moved, ["before", "after"], 5)
     assert len(found) == 5
     assert set(found["id"][:2]) == {0, 7}
+    # Those that the page shows have a large one.
+    assert found["large"].notna().tolist() == [True, True, False, False, False]
+    also = thumbnails(data, moved, ["before", "after"], 5, [11])
+    assert also["id"].tolist()[2] == 11
+    assert also["large"].notna().tolist() == [True, True, True, False, False]
+    large = Image.open(io.BytesIO(next(p.large for p in found.itertuples() if p.id == 7)))
+    assert large.size == (208, 48)
     for picture in found.itertuples():
         small = Image.open(io.BytesIO(picture.jpeg))
         assert small.format == "JPEG"

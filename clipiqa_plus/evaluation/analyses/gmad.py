@@ -18,6 +18,8 @@ LEVELS = ("low", "middle", "high")
 """Thirds of the scores of the source that calls both equal; one pair is taken from each."""
 EQUAL = 0.01
 """Pictures are called equal whose ranks differ by at most this share of all pictures."""
+MOST_SHOWN = 12
+"""Most pairs of a target on the page."""
 COLUMNS = ("target", "same", "apart", "level", "id_low", "id_high", "rank_difference")
 
 
@@ -52,6 +54,16 @@ def gmad_pairs(scores: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
                 difference = float(ranks[apart][high] - ranks[apart][low]) / n
                 rows.append((target, same, apart, level, ids[low], ids[high], difference))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the :data:`MOST_SHOWN` pairs of each target that are farthest apart, farthest first.
+
+    Args:
+        pairs: See :func:`gmad_pairs`.
+    """
+    ordered = pairs.sort_values("rank_difference", ascending=False, kind="stable")
+    return ordered.groupby("target", sort=False).head(MOST_SHOWN)
 
 
 def _farthest(apart: NDArray[np.float64], near: int) -> tuple[int, int] | None:

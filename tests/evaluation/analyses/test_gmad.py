@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from clipiqa_plus.evaluation.analyses.gmad import gmad_pairs
+from clipiqa_plus.evaluation.analyses.gmad import MOST_SHOWN, gmad_pairs, shown_pairs
 
 
 def test_pairs_are_those_of_a_search_over_all() -> None:
@@ -37,3 +37,17 @@ def test_sources_that_agree_or_few_pictures_give_no_pair() -> None:
     assert gmad_pairs(scores, ["a"]).empty
     constant = pd.DataFrame({"id": range(90), "target": "mos", "a": 0.5, "b": np.arange(90.0)})
     assert set(gmad_pairs(constant, ["a", "b"])["same"]) == {"a"}
+
+
+def test_the_farthest_pairs_of_each_target_are_shown() -> None:
+    rng = np.random.default_rng(0)
+    scores = pd.DataFrame({"id": range(200), "target": ["u", "v"] * 100})
+    sources = list("abc")
+    for source in sources:
+        scores[source] = rng.uniform(size=200)
+    pairs = gmad_pairs(scores, sources)
+    shown = shown_pairs(pairs)
+    for target, part in pairs.groupby("target"):
+        best = part["rank_difference"].nlargest(MOST_SHOWN).tolist()
+        assert len(best) == MOST_SHOWN < len(part)
+        assert shown.loc[shown["target"] == target, "rank_difference"].tolist() == best
