@@ -30,7 +30,7 @@ _ONLY_SAVED = (
     *("dRMSE_logistic5", "dRMSE_logistic5_low", "dRMSE_logistic5_high", "p_residuals"),
 )
 """Columns for which 80 characters have no room."""
-_ALWAYS = {"SRCC", "PLCC", "dSRCC", "dPLCC", "p_SRCC", "p_holm", *TEXT_COLUMNS}
+ALWAYS = {"SRCC", "PLCC", "dSRCC", "dPLCC", "p_SRCC", "p_holm", *TEXT_COLUMNS}
 """Columns that are shown even where they hold no number."""
 _CAPTIONS = {
     "RMSE": "[95% bootstrap interval], of KRCC and RMSE in the files; RMSE on MOS in [0, 1]",
@@ -147,7 +147,7 @@ def render(table: pd.DataFrame, title: str = "results") -> Group:
 def _fitted(part: pd.DataFrame, title: str) -> FittedTable:
     shared = [c for c in SHARED if c in part and part[c].nunique() == 1 and part[c].iloc[0]]
     heading = "  ".join([title, *(f"{name}: {part[name].iloc[0]}" for name in shared)])
-    empty = [name for name in part if name not in _ALWAYS and part[name].isna().all()]
+    empty = [name for name in part if name not in ALWAYS and part[name].isna().all()]
     shown = part.drop(columns=[*shared, *_ONLY_SAVED, *empty, "note"], errors="ignore")
     return FittedTable(printable(shown), heading, _limits(part))
 

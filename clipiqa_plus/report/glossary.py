@@ -14,6 +14,27 @@ TERMS = {
     "PLCC_logistic": "PLCC after a monotonic curve (VQEG's four-parameter logistic) was fitted "
     "from scores to MOS.",
     "RMSE_logistic": "RMSE after the logistic curve was fitted.",
+    "PLCC_logistic5": "PLCC after Sheikh's logistic of five parameters.",
+    "RMSE_logistic5": "RMSE after Sheikh's logistic of five parameters.",
+    "SRCC_ceiling": "Noise ceiling of SRCC: what another panel of as many people would reach.",
+    "PLCC_ceiling": "Noise ceiling of PLCC: what another panel of as many people would reach.",
+    "SRCC_share": "SRCC as a share of its noise ceiling.",
+    "PLCC_share": "PLCC as a share of its noise ceiling.",
+    "F": "Ratio of the variances of both sources' residuals; above 1 the row's source has the "
+    "smaller ones.",
+    "p_F": "F-test of the residuals' variances; it treats both sources' residuals as independent.",
+    "dRMSE_logistic5": "Difference in RMSE after the logistic of five parameters; below 0 is "
+    "better.",
+    "p_residuals": "Probability of such a difference in residuals if both sources were equal, by "
+    "sign flips.",
+    "AUC_DS": "Krasula: how well differences of scores tell pairs of pictures that people see as "
+    "different from those that they do not; 0.5 is chance.",
+    "AUC_BW": "Krasula: how well differences of scores tell which picture of a pair is better; "
+    "0.5 is chance.",
+    "CC0": "Krasula: share of the different pairs whose better picture has the higher score.",
+    "RMSE_star": "ITU-T P.1401: RMSE beyond the 95% interval of each picture's MOS.",
+    "outlier_ratio": "ITU-T P.1401: share of pictures whose error exceeds the 95% interval of "
+    "their MOS.",
     "interval": "95% bootstrap interval: pictures, or whole contents where they are known, are "
     "drawn again with replacement, and 95% of the results lie in it.",
     "sign flips": "Paired permutation test: if two sources were equal, exchanging their scores "

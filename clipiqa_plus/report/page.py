@@ -10,12 +10,21 @@ from typing import Any
 
 import pandas as pd
 
-from clipiqa_plus.evaluation.analyses.tables import left_out_lines
+from clipiqa_plus.evaluation.analyses.tables import (
+    BREAKDOWN,
+    KRASULA,
+    KRASULA_PAIRS,
+    OVERLAP,
+    P1401,
+    P1401_PAIRS,
+    left_out_lines,
+)
 from clipiqa_plus.evaluation.coverage import coverage_lines
 from clipiqa_plus.evaluation.rank_changes import data_uris
 from clipiqa_plus.evaluation.results import (
     DIFFERENCES,
     PAIRS,
+    RANKS,
     RECORD,
     REPORT,
     RESULTS,
@@ -35,11 +44,11 @@ from clipiqa_plus.training.run_folder import write_text
 PAGE_BYTES = 8_900_000
 """Page size that pictures may fill; those of the smallest rank changes are left out."""
 _MORE = {
-    "krasula": "Krasula's analysis: does a source know which pictures differ, and which is better?",
-    "krasula_pairs": "Krasula's analysis: sources compared (DeLong's test)",
-    "p1401": "ITU-T P.1401: monotonic mapping, RMSE* and outlier ratio",
-    "p1401_pairs": "ITU-T P.1401: sources compared",
-    "overlap": "Pictures of the training among the tested ones",
+    KRASULA: "Krasula's analysis: does a source know which pictures differ, and which is better?",
+    KRASULA_PAIRS: "Krasula's analysis: sources compared (DeLong's test)",
+    P1401: "ITU-T P.1401: monotonic mapping, RMSE* and outlier ratio",
+    P1401_PAIRS: "ITU-T P.1401: sources compared",
+    OVERLAP: "Pictures of the training among the tested ones",
 }
 """Tables behind a fold, by the name of their file."""
 
@@ -88,7 +97,7 @@ def _context(folder: Path) -> dict[str, Any]:
     differences = load_table(folder / f"{DIFFERENCES}.json")
     record = json.loads(existing(folder / RECORD).read_text())
     sources = [str(name) for name in dict.fromkeys(results["prompts"])]
-    breakdown = _optional(folder, "breakdown")
+    breakdown = _optional(folder, BREAKDOWN)
     specs, points, sections = _Specs(), {}, []
     for name in dict.fromkeys(map(str, results["data"])):
         groups = breakdown[breakdown["data"] == name] if len(breakdown) else breakdown
@@ -100,7 +109,7 @@ def _context(folder: Path) -> dict[str, Any]:
             for kind in ("scatters", "groups", "charts"):
                 target[kind] = specs.placed(target[kind], target["points"])
         sections.append(found)
-    ranks = _optional(folder, "ranks")
+    ranks = _optional(folder, RANKS)
     training = folder / TRAINING
     curves = training_charts(pd.read_parquet(training), sources) if training.is_file() else []
     return {
@@ -169,8 +178,13 @@ def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any]:
 
 
 def _more(folder: Path) -> list[dict[str, Any]]:
-    tables = {title: _optional(folder, name) for name, title in _MORE.items()}
-    return [{"title": t, **cells(table)} for t, table in tables.items() if len(table)]
+    found = []
+    for name, title in _MORE.items():
+        table = _optional(folder, name)
+        numbers = table.select_dtypes("number").drop(columns="n", errors="ignore")
+        if len(table) and (name == OVERLAP or numbers.notna().any(axis=None)):
+            found.append({"title": title, **cells(table)})
+    return found
 
 
 def _notes(results: pd.DataFrame, differences: pd.DataFrame, record: dict[str, Any]) -> list[str]:

@@ -152,7 +152,7 @@ def _moved(scores: pd.DataFrame, first: str, other: str, colour: int) -> dict[st
 
 def _gmad(pairs: pd.DataFrame, scores: pd.DataFrame) -> list[dict[str, Any]]:
     """Cards of the pairs that one source calls equal and another far apart, the farthest first."""
-    found = []
+    found: list[dict[str, Any]] = []
     if pairs.empty:
         return found
     for pair in shown_pairs(pairs).itertuples():

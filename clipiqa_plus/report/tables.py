@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clipiqa_plus.evaluation.results import SHARED, cross_set, printable
+from clipiqa_plus.evaluation.terminal import ALWAYS
 from clipiqa_plus.report.charts import number
 from clipiqa_plus.report.sentences import verdict_of
 
@@ -37,7 +38,7 @@ def cells(table: pd.DataFrame, marks: dict[int, str] | None = None) -> dict[str,
     """Return a table for the page.
 
     Args:
-        table: The table.
+        table: The table; columns without any number are left out.
         marks: See :func:`verdicts`; shown in a column after the prompts.
 
     Returns:
@@ -46,9 +47,9 @@ def cells(table: pd.DataFrame, marks: dict[int, str] | None = None) -> dict[str,
         the sort key; ``spaced``: column names are ours and lose their underscores.
     """
     spaced = "prompts" in table
-    shared = [
-        n for n in SHARED if spaced and n in table and table[n].nunique() == 1 and table[n].iloc[0]
-    ]
+    table = table.drop(columns=[n for n in table if n not in ALWAYS and table[n].isna().all()])
+    candidates = (*SHARED, "note") if spaced else ()
+    shared = [n for n in candidates if n in table and table[n].nunique() == 1 and table[n].iloc[0]]
     texts, values = printable(table).drop(columns=shared, errors="ignore"), table
     if marks:
         marked = [marks.get(at, "") for at in range(len(table))]

@@ -94,7 +94,7 @@ def page(folder: Path) -> Page:
 
 def shared_out(table: pd.DataFrame) -> pd.DataFrame:
     """As the page shows it: what all rows share stands above the table."""
-    return printable(table).drop(
+    return printable(table.dropna(axis=1, how="all")).drop(
         columns=["data", "target", "against", "resampled", "n"], errors="ignore"
     )
 

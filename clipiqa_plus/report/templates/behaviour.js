@@ -65,6 +65,7 @@ const view = (step) => {
   at = (at + step + shown.length) % shown.length;
   const copies = [...shown[at].childNodes].map((node) => node.cloneNode(true));
   stage.replaceChildren(...copies);
+  stage.className = ["stage", ...[...shown[at].classList].filter((name) => /^s\d$/.test(name))].join(" ");
   viewer.querySelector("output").value = shown.length > 1 ? `${at + 1} of ${shown.length}` : "";
   for (const other of viewer.querySelectorAll("[data-step]")) other.hidden = shown.length < 2;
 };
