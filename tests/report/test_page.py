@@ -94,9 +94,9 @@ def page(folder: Path) -> Page:
 
 def shared_out(table: pd.DataFrame) -> pd.DataFrame:
     """As the page shows it: what all rows share stands above the table."""
-    return printable(table.dropna(axis=1, how="all")).drop(
-        columns=["data", "target", "against", "resampled", "n"], errors="ignore"
-    )
+    shown = printable(table.dropna(axis=1, how="all"))
+    may = ["data", "target", "against", "resampled", "n", "note"]
+    return shown.drop(columns=[c for c in may if c in shown and table[c].nunique() == 1])
 
 
 def test_tables_show_the_saved_numbers(folder: Path, page: Page) -> None:
