@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from clipiqa_plus.commands.main import main
 from clipiqa_plus.data.benchmarks import BENCHMARKS
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.training.recipes import CONFIGS, find_recipe, recipe_paths
+from tests.support.small_recipe import recipe, weights
+
+__all__ = ["recipe", "weights"]
 
 
 @pytest.mark.parametrize("line", ["train", "train --config koniq_oficial", "evaluate --data nope"])
@@ -66,3 +70,20 @@ def test_a_root_that_does_not_exist_is_one_message(
     message = capsys.readouterr().err
     assert message.startswith("clipiqa: --root nowhere: no such folder")
     assert all(name in message for name in BENCHMARKS)
+
+
+def test_training_closes_with_result_files_and_next_command(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["train", f"--config={recipe}", f"--run={run}", "--trainer.max_epochs=1"]) == 0
+    result, files, following = capsys.readouterr().out.splitlines()[-3:]
+    srcc = json.loads((run / "metrics.json").read_text())["test/SRCC"]
+    assert result.startswith("result: ")
+    assert f"SRCC {srcc:.4f}" in result
+    assert files == (
+        f"files:  {run}/ with prompts.safetensors, prompts_best.safetensors, metrics.json, "
+        "config.yaml, logs"
+    )
+    prompts, data = run / "prompts.safetensors", run / "config.yaml"
+    assert following == f"next:   clipiqa evaluate --prompts zero_shot {prompts} --data {data}"
