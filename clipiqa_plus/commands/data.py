@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from cyclopts import App
+
+Part = Literal["train", "val", "test"]
 
 app = App("data", help="List the benchmarks, fetch one, check its folder.")
 
@@ -52,3 +56,66 @@ def check_benchmark(name: str, /, *, root: str) -> int:
     result = check(name, root)
     Console().print(render_check(result))
     return 0 if result.ok else 1
+
+
+@app.command(name="overlap")
+def overlap(
+    tested: str,
+    trained: str | None = None,
+    /,
+    *,
+    part: Part = "test",
+    train_part: Part = "train",
+    root: str | None = None,
+    backbone: str = "photo",
+    alike: float | None = None,
+    out: str | None = None,
+    device: str | None = None,
+) -> None:
+    """List the pictures of one data set that have a duplicate in another, or in its own training.
+
+    Identical files, and near duplicates: near by image features, which are encoded once, and alike
+    in their pixels.
+
+    Args:
+        tested: Recipe or short name of the data set to test on.
+        trained: Recipe or short name of the data set to train on (default: the same).
+        part: The part to test on.
+        train_part: The part to train on.
+        root: Folder of all benchmarks (default: data).
+        backbone: Backbone of the features.
+        alike: Smallest correlation of the pixels of near duplicates, at 32 x 32 (default: 0.95).
+        out: CSV file of the duplicates.
+        device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
+    """
+    from pathlib import Path
+
+    import torch
+
+    from clipiqa_plus.clip import FrozenCLIP
+    from clipiqa_plus.evaluation.analyses import overlap
+    from clipiqa_plus.features import FeatureCache
+    from clipiqa_plus.training.recipes import data_of, find_recipe, read_recipe, rooted
+    from clipiqa_plus.training.run_folder import write_text
+
+    clip = FrozenCLIP.from_name(backbone).to(
+        device or ("cuda" if torch.cuda.is_available() else "cpu")
+    )
+    cache, sides = FeatureCache(), []
+    for spec, wanted in ((tested, part), (trained or tested, train_part)):
+        path = find_recipe(spec)
+        data = data_of(read_recipe(path), path, **rooted(path, root))
+        data.setup()
+        sides.append(overlap.pictures_of(data, wanted, clip, cache, encode=True))
+    found, _ = overlap.duplicates(sides[0], sides[1], overlap.ALIKE if alike is None else alike)
+    for row in found.itertuples():
+        print(f"{row.image}\t{row.trained_on}\t{row.kind}\t{row.pixels:.4f}")
+    counts = found["kind"].value_counts()
+    print(
+        f"{len(found):,} of {len(sides[0].names):,} pictures have a duplicate: "
+        f"{counts.get(overlap.IDENTICAL, 0):,} identical, "
+        f"{counts.get(overlap.NEAR_DUPLICATE, 0):,} near"
+    )
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_text(Path(out), found.to_csv(index=False))

@@ -125,7 +125,8 @@ def evaluate(
             found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
             tables = tables.add(name, evaluation.compare_evaluated(found))
             more = analyses.analyse(found.scores, list(sources))
-            further = analyses.add(further, name, more.tables)
+            overlap = {analyses.OVERLAP: found.overlap} if len(found.overlap) else {}
+            further = analyses.add(further, name, {**more.tables, **overlap})
             found.about["left_out"] = more.left_out
             results.save(folder, name, tables, found, record, further)
         for name, reason in absent.items():

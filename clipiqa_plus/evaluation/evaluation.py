@@ -20,6 +20,7 @@ from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.annotations import rating_columns
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.evaluation.analyses.gmad import gmad_pairs, shown_pairs
+from clipiqa_plus.evaluation.analyses.overlap import training_overlaps
 from clipiqa_plus.evaluation.comparison import (
     COLUMNS,
     WITHIN_CONTENT,
@@ -32,7 +33,7 @@ from clipiqa_plus.evaluation.coverage import measured_coverage
 from clipiqa_plus.evaluation.interpolation import interpolate, pair_cosines
 from clipiqa_plus.evaluation.naming import ZERO_SHOT, name_sources
 from clipiqa_plus.evaluation.rank_changes import thumbnails
-from clipiqa_plus.evaluation.results import Evaluated
+from clipiqa_plus.evaluation.results import NO_OVERLAP, Evaluated
 from clipiqa_plus.evaluation.seen_pictures import seen_note, with_notes
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.inference.conditions import score_views
@@ -191,11 +192,15 @@ def evaluate(
         about["sources"][name] |= measured_coverage(name, source, scores)
     pairs = shown_pairs(gmad_pairs(scores, list(sources)))
     compared = pd.unique(pairs[["id_low", "id_high"]].to_numpy().ravel())
+    overlap, notes = training_overlaps(sources, data, part, cache) if cache else (NO_OVERLAP, {})
+    for name, note in notes.items():
+        about["sources"][name]["overlap"] = note
     return Evaluated(
         scores,
         interpolate(sources, features, data.rows(part), data.targets, data.over_views),
         thumbnails(data, scores, list(sources), pictures, compared),
         about,
+        overlap,
     )
 
 
@@ -357,13 +362,13 @@ def compare_evaluated(found: Evaluated) -> Comparison:
     sources = found.about["sources"]
     skipped, towers = len(found.about["skipped"]), backbones(found.about)
     compared = compare_sources(found.scores, list(sources), skipped=skipped, backbones=towers)
-    seen = {name: facts["seen"] for name, facts in sources.items() if facts["seen"]}
-    for name, note in seen.items():
-        warnings.warn(f"{found.about['dataset']}: {name} was {note}", stacklevel=2)
-    notes = {name: seen.get(name, "") for name in sources}
-    if views := found.about.get("views"):
-        over = f"{found.about['over_views']} over {views}, not the published score"
-        notes = {name: "; ".join(filter(None, [note, over])) for name, note in notes.items()}
+    for name, facts in sources.items():
+        if facts["seen"]:
+            warnings.warn(f"{found.about['dataset']}: {name} was {facts['seen']}", stacklevel=2)
+    views = found.about.get("views")
+    over = f"{found.about['over_views']} over {views}, not the published score" if views else ""
+    parts = {name: (facts["seen"], facts.get("overlap"), over) for name, facts in sources.items()}
+    notes = {name: "; ".join(filter(None, said)) for name, said in parts.items()}
     return with_notes(compared, notes) if any(notes.values()) else compared
 
 

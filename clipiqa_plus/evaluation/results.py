@@ -27,10 +27,13 @@ SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
 TEXT_COLUMNS = (
     *("data", "target", "prompts", "against", "verdict", "note", "resampled"),
-    *("by", "group", "image", "trained_on", "trained_data", "kind"),
+    *("by", "group", "image", "trained_on", "trained_data", "kind", "score"),
 )
 SHARED = ("data", "target", "against", "resampled", "n")
 """Columns that move to the heading of a table if all rows share their value."""
+
+
+NO_OVERLAP = pd.DataFrame()
 
 
 class Evaluated(NamedTuple):
@@ -44,6 +47,8 @@ class Evaluated(NamedTuple):
     """See :func:`~clipiqa_plus.evaluation.evaluation.thumbnails`."""
     about: dict[str, Any]
     """See :func:`~clipiqa_plus.evaluation.evaluation.describe`."""
+    overlap: pd.DataFrame = NO_OVERLAP
+    """See :func:`~clipiqa_plus.evaluation.analyses.overlap.training_overlaps`."""
 
 
 def named(tables: Comparison) -> dict[str, pd.DataFrame]:
@@ -90,7 +95,7 @@ def printable(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         if name.endswith(("_low", "_high")) or (name == "note" and not table[name].any()):
             continue
-        form = "+.3f" if name in ("dSRCC", "dPLCC") else ".3f"
+        form = "+.3f" if name in ("dSRCC", "dPLCC", "difference") else ".3f"
         text = [_text(value, name, form) for value in table[name]]
         if f"{name}_low" in table:
             ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)

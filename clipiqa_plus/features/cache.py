@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataModule, Rows
@@ -153,6 +155,36 @@ class FeatureCache(Callback):
             part: _table(store, selection, data.rows(part)).to(device)
             for part, selection in zip(parts, selections, strict=True)
         }
+
+    def cached(
+        self, backbone: FrozenCLIP, data: IQADataModule, part: str
+    ) -> tuple[list[str], Tensor, NDArray[np.bool_]]:
+        """Return what is known of the pictures of a part without encoding any.
+
+        Args:
+            backbone: The backbone of the features.
+            data: The data module, after its setup.
+            part: One of train, val and test.
+
+        Returns:
+            Of N pictures: what identifies the content of each; the features of their first views,
+            float32 [N, D] on the CPU, 0 where they are not in the cache; and whether they are.
+
+        Raises:
+            ValueError: If the views of the part are endless.
+        """
+        store, rows = self._store(backbone, data), data.rows(part)
+        chosen = Selection.of(
+            data.dataset(part), pictures(data.dataset(part), rows, self.dir / "digests")
+        )
+        keys = [views[0] for views in chosen.keys]
+        missing = store.missing(keys)
+        known = np.array([key not in missing for key in keys], bool)
+        features = torch.zeros(len(keys), backbone.dim)
+        features[torch.from_numpy(known)] = store.read(
+            [k for k in keys if k not in missing]
+        ).float()
+        return [picture.content for picture in chosen.pictures], features, known
 
     def spot_check(
         self,
