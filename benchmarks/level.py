@@ -19,7 +19,7 @@ import torch
 from scipy import stats
 
 from clipiqa_plus.evaluation.analyses import standards
-from clipiqa_plus.evaluation.before_after import paired
+from clipiqa_plus.evaluation.before_after.statistics import paired
 from clipiqa_plus.metrics import krasula
 from clipiqa_plus.metrics.functional import logistic_mapping, plcc
 from clipiqa_plus.metrics.p1401 import rmse_test

@@ -12,6 +12,7 @@ from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
     from clipiqa_plus.report import study_page
+    from clipiqa_plus.report.compare_page import write_comparison
     from clipiqa_plus.report.gallery import write_gallery
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
     from clipiqa_plus.report.page import write_report
@@ -22,6 +23,7 @@ __all__ = [
     "log_evaluation",
     "require_loggers",
     "study_page",
+    "write_comparison",
     "write_gallery",
     "write_report",
 ]
@@ -29,6 +31,7 @@ __all__ = [
 __getattr__, __dir__ = import_on_first_use(
     __name__,
     {
+        "compare_page": ["write_comparison"],
         "gallery": ["write_gallery"],
         "loggers": ["log_evaluation", "require_loggers"],
         "page": ["write_report"],

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
+from clipiqa_plus.evaluation.comparison import verdict
 from clipiqa_plus.metrics.resampling import RESAMPLES
-from clipiqa_plus.metrics.significance import sign_flips
+from clipiqa_plus.metrics.significance import holm, sign_flips
 
 
 def paired(
@@ -58,3 +63,27 @@ def paired(
         "ties": len(change) - wins - losses,
         "n": len(change),
     }
+
+
+def summarise(pictures: pd.DataFrame, names: Sequence[str], contents: bool = False) -> pd.DataFrame:
+    """Compare both sides of :func:`~clipiqa_plus.evaluation.before_after.folders.score_folders`.
+
+    Args:
+        pictures: Its table.
+        names: Names of the scores.
+        contents: Pictures in one folder are versions of one content.
+
+    Returns:
+        One row per score: ``score``, the numbers of :func:`paired`, ``p_holm``, the p-values of the
+        mean differences corrected over all scores, and ``verdict``: ``better``, ``worse``,
+        ``not told apart`` or ``too few``.
+    """
+    groups = pictures["picture"].map(os.path.dirname).to_numpy() if contents else None
+    rows = [
+        {"score": name, **paired(pictures[f"{name}_before"], pictures[f"{name}_after"], groups)}
+        for name in names
+    ]
+    table = pd.DataFrame(rows)
+    corrected = holm(table["p_difference"].to_numpy(np.float64))
+    words = [verdict(d, p) for d, p in zip(table["difference"], corrected, strict=True)]
+    return table.assign(p_holm=corrected, verdict=words)

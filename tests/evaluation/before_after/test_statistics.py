@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clipiqa_plus.evaluation.before_after import paired
+from clipiqa_plus.evaluation.before_after.statistics import paired
 
 
 def test_differences_and_wins_by_hand() -> None:
