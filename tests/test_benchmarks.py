@@ -97,6 +97,16 @@ def test_second_order_compares_both_ways_and_many_fits(tmp_path: Path) -> None:
     assert float(rows["at once against one after the other"]["loss differs by"]) < 1e-5
 
 
+@pytest.mark.slow
+def test_tiles_agree_with_one_piece_and_bound_the_memory(tmp_path: Path) -> None:
+    found = run("tiles", tmp_path, "--compared", "640x480")
+    compared, memory = found["rows"]
+    assert float(compared["largest difference of a score"]) <= 1e-4
+    low, high = map(float, compared["scores"].split(" to "))
+    assert high - low > 0.1  # scores spread, so that agreement says something
+    assert 0.5 < memory["peak, GB"] < 3
+
+
 def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
     found = run("score_differences", tmp_path, "--threads", "1")
     rows = {row["what"]: row for row in found["rows"]}

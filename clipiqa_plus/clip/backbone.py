@@ -26,6 +26,7 @@ from clipiqa_plus.clip.image_tower import (
     prepare,
 )
 from clipiqa_plus.clip.text_tower import compiled, encode_embeddings, use_precision
+from clipiqa_plus.clip.tiles import PIECE_PIXELS, halo_of, map_in_tiles
 from clipiqa_plus.clip.tokenizers import CLIP_TOKENIZER, Tokenizer
 from clipiqa_plus.clip.weights import build_clip, load_weights
 
@@ -112,6 +113,9 @@ class FrozenCLIP(nn.Module):
         self.precision = "fp32"
         self.text_precision = "fp32"
         self.compile_text = False
+        self.piece_pixels = PIECE_PIXELS
+        """Most pixels that a ResNet encodes in one piece. Larger pictures are encoded in tiles,
+        with the same features up to rounding, see :mod:`~clipiqa_plus.clip.tiles`."""
         self.logit_scale = math.exp(float(clip.logit_scale))
         """Factor from cosine to logit, about 100 (already exponentiated)."""
         self._has_text = True
@@ -171,6 +175,11 @@ class FrozenCLIP(nn.Module):
         super()._apply(fn, recurse)
         self.clip._apply(move)
         return self
+
+    @property
+    def tiles(self) -> bool:
+        """Whether large pictures can be encoded in tiles: those of a ViT attend to each other."""
+        return hasattr(self.clip.visual, "attnpool")
 
     @property
     def dim(self) -> int:
@@ -250,19 +259,29 @@ class FrozenCLIP(nn.Module):
             buckets.setdefault(image.shape, []).append(index)
         features = torch.empty(len(images), self.dim, device=self.device)
         for members in buckets.values():
-            features[members] = self._encode_batch(torch.stack([images[i] for i in members]))
+            same = [images[i] for i in members]
+            # A picture alone is not copied.
+            features[members] = self._encode_batch(torch.stack(same) if same[1:] else same[0][None])
         return features
 
     def _encode_batch(self, images: Tensor) -> Tensor:
         check_images(images, self.least_size)
-        return F.normalize(self._run_image_tower(self._normalise(images)), dim=-1)
+        if self._is_tiled(images):  # one map at a time in memory
+            maps = (self._map_in_tiles(image[None]) for image in images)
+            pool = self.clip.visual.attnpool
+            features = torch.cat([pool_first_query(pool, x, self.pos_embedding) for x in maps])
+        else:
+            features = self._run_image_tower(self._normalise(images))
+        return F.normalize(features, dim=-1)
 
     def _normalise(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
-        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        mean = images.new_tensor(self.conventions.mean).view(3, 1, 1)
-        std = images.new_tensor(self.conventions.std).view(3, 1, 1)
-        images = (images - mean) / std
+        mean = torch.tensor(self.conventions.mean, device=images.device).view(3, 1, 1)
+        std = torch.tensor(self.conventions.std, device=images.device).view(3, 1, 1)
+        if images.dtype == torch.uint8:
+            images = images.float().div_(255).sub_(mean).div_(std)  # in place: a new tensor anyway
+        else:
+            images = (images.float() - mean) / std
         return images.to(DTYPES[self.precision], memory_format=torch.channels_last)
 
     def _run_image_tower(self, images: Tensor) -> Tensor:
@@ -294,6 +313,8 @@ class FrozenCLIP(nn.Module):
         self._require_pool()
         check_images(images, self.least_size)
         with torch.no_grad(), full_precision(self.device.type):
+            if self._is_tiled(images):
+                return torch.cat([self._map_in_tiles(image[None]) for image in images]).float()
             return self._feature_map(self._normalise(images)).float()
 
     def pool_map(self, cells: Tensor) -> Tensor:
@@ -309,6 +330,17 @@ class FrozenCLIP(nn.Module):
             raise ValueError(
                 f"{self.name} has no attention pool of openai-clip's; take a ResNet such as RN50"
             )
+
+    def _is_tiled(self, images: Tensor) -> bool:
+        """Whether pictures are too large for one piece; gradients need all of it at once."""
+        large = images.shape[2] * images.shape[3] > self.piece_pixels
+        return large and self.tiles and not torch.is_grad_enabled()
+
+    def _map_in_tiles(self, picture: Tensor) -> Tensor:
+        def run(part: Tensor) -> Tensor:
+            return self._feature_map(self._normalise(part))
+
+        return map_in_tiles(run, picture, halo_of(self.clip.visual), self.piece_pixels)
 
     def drop_text_tower(self) -> None:
         """Free the text tower, 250 MB of RN50's 400; only pictures can be encoded afterwards."""

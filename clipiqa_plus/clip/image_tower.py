@@ -137,20 +137,25 @@ def pool_first_query(pool: AttentionPool2d, x: Tensor, pos_embedding: PosEmbeddi
         Features, float32 [B, D].
     """
     height, width = x.shape[2:]
-    x = x.float().flatten(2).transpose(1, 2)  # [B, hw, C]
-    x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)  # [B, 1 + hw, C]
-    x = _add_position(x, pool.positional_embedding, height, width, pos_embedding)
+    x = x.float().flatten(2).transpose(1, 2)  # [B, hw, C]: no copy of a map in channels last
+    mean = x.mean(dim=1, keepdim=True)  # [B, 1, C]
+    if pos_embedding != "none":
+        table = resize_positions(pool.positional_embedding, height, width, pos_embedding)
+        mean, x = mean + table[:1], x + table[1:]
     # The key and value projections are applied to the single query and the single result instead
     # of all 1 + hw tokens: q . (K x) = (K^T q) . x, and the sum of a_i (V x_i) is V (sum of a_i
-    # x_i). The key bias shifts all logits of a head equally, so the softmax cancels it.
+    # x_i). The key bias shifts all logits of a head equally, so the softmax cancels it. The mean
+    # token stays apart from the others: a joint tensor would be a copy of the map, which is most
+    # of the memory that a large picture takes.
     heads = pool.num_heads
-    query = pool.q_proj(x[:, 0]).unflatten(-1, (heads, -1))  # [B, heads, C / heads]
+    query = pool.q_proj(mean[:, 0]).unflatten(-1, (heads, -1))  # [B, heads, C / heads]
     key_map = pool.k_proj.weight.unflatten(0, (heads, -1))  # [heads, C / heads, C]
     value_map = pool.v_proj.weight.unflatten(0, (heads, -1))
     query = torch.einsum("bhd,hdc->bhc", query * query.shape[-1] ** -0.5, key_map)
-    logits = query @ x.transpose(1, 2)  # [B, heads, 1 + hw]
-    mean = logits.softmax(dim=-1) @ x  # [B, heads, C]
-    pooled = torch.einsum("bhc,hdc->bhd", mean, value_map).flatten(1) + pool.v_proj.bias
+    logits = torch.cat([query @ mean.transpose(1, 2), query @ x.transpose(1, 2)], dim=-1)
+    weights = logits.softmax(dim=-1)  # [B, heads, 1 + hw]
+    tokens = weights[..., :1] * mean + weights[..., 1:] @ x  # [B, heads, C]
+    pooled = torch.einsum("bhc,hdc->bhd", tokens, value_map).flatten(1) + pool.v_proj.bias
     return pool.c_proj(pooled)
 
 
@@ -159,19 +164,19 @@ def _encode_vit(visual: VisionTransformer, images: Tensor, pos_embedding: PosEmb
     height, width = x.shape[2:]
     x = x.flatten(2).transpose(1, 2)  # [B, hw, C]
     x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
-    x = _add_position(x, visual.positional_embedding, height, width, pos_embedding)
+    if pos_embedding != "none":
+        table = resize_positions(visual.positional_embedding, height, width, pos_embedding)
+        x = x + table.to(x.dtype)
     x = visual.transformer(visual.ln_pre(x).transpose(0, 1))  # LND
     return visual.ln_post(x[0].float()) @ visual.proj
 
 
-def _add_position(
-    x: Tensor, embedding: Tensor, height: int, width: int, pos_embedding: PosEmbedding
+def resize_positions(
+    embedding: Tensor, height: int, width: int, pos_embedding: PosEmbedding
 ) -> Tensor:
-    """Add a positional embedding [1 + g*g, C] to tokens [B, 1 + height*width, C]."""
-    if pos_embedding == "none":
-        return x
+    """Resize a positional embedding [1 + g*g, C] to [1 + height*width, C] in one of the ways."""
     resize = resize_grid if pos_embedding == "grid" else _resize_table
-    return x + resize(embedding, height, width).to(x.dtype)
+    return resize(embedding, height, width)
 
 
 def resize_grid(embedding: Tensor, height: int, width: int) -> Tensor:

@@ -84,7 +84,7 @@ def to_rgb(image: Image.Image) -> RGBImage:
     Raises:
         ValueError: If the image has floating-point pixels.
     """
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)  # no copy where there is nothing to turn
     if image.mode in _SIXTEEN_BIT:
         grey = np.asarray(image).astype(np.float64)
         if grey.size and (grey.min() < 0 or grey.max() > 65535):
@@ -95,4 +95,4 @@ def to_rgb(image: Image.Image) -> RGBImage:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

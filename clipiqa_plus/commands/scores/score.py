@@ -52,7 +52,7 @@ def score(
     workers: int | None = None,
     engine: Literal["local", "ray"] = "local",
     max_pixels: int | None = None,
-    oversize: Literal["error", "resize"] = "error",
+    oversize: Literal["tile", "error", "resize"] = "tile",
     overwrite: bool = False,
     interval: float | None = None,
 ) -> int:
@@ -77,9 +77,11 @@ def score(
         batch_size: Largest number of pictures in a batch.
         workers: Decoding threads (default: one per core).
         engine: local, or ray, which also reads URLs and Parquet tables.
-        max_pixels: Largest picture, in pixels; --oversize decides about larger ones.
-        oversize: With --max-pixels: list larger pictures as failures, or resize them before
-            scoring, which does not give the published score.
+        max_pixels: Largest picture, in pixels, that is scored in one piece (default: 8,388,608 on
+            a ResNet); --oversize decides about larger ones.
+        oversize: Score larger pictures in tiles, which gives the same score (not on a ViT), list
+            them as failures, or resize them before scoring, which does not give the published
+            score.
         overwrite: Replace the file instead of resuming it.
         interval: Also give the interval that contains the opinion score with this probability, such
             as 0.9, on the scale of the opinion scores that the prompts were learned from.

@@ -33,6 +33,8 @@ class BatchScorer:
     def __init__(self, scorer: Scorer, workers: int, limit: SizeLimit) -> None:
         self.scorer = scorer
         self.limit = limit
+        if limit.oversize == "tile" and limit.max_pixels is not None:
+            scorer.backbone.piece_pixels = limit.max_pixels
         self._threads = ThreadPoolExecutor(workers)
         self._waiting: deque[deque[tuple[str, Future[Decoded]]]] = deque()
 
@@ -48,9 +50,9 @@ class BatchScorer:
         Args:
             batch: Its pictures.
         """
-        least = self.scorer.least_size
+        how = (self.scorer.least_size, self.limit, self.scorer.backbone.tiles)
         submit = self._threads.submit
-        self._waiting.append(deque((p.name, submit(decode, p, least, self.limit)) for p in batch))
+        self._waiting.append(deque((p.name, submit(decode, p, *how)) for p in batch))
 
     def score_next(self) -> list[Row]:
         """Score the batch that was prefetched first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from clipiqa_plus.data.images import RGBImage, open_file, reason, to_rgb
 from clipiqa_plus.inference.bulk.durable_files import printable
 
-Oversize = Literal["error", "resize"]
+Oversize = Literal["tile", "error", "resize"]
 
 BAD_NAME = "the name has a line break or is not UTF-8; rename the file"
 
@@ -78,46 +78,66 @@ class SizeLimit:
     """Limit on the size of pictures, for bounded memory.
 
     Args:
-        max_pixels: Maximum number of pixels; None for no limit other than Pillow's, twice
-            ``PIL.Image.MAX_IMAGE_PIXELS``, beyond which a picture always fails.
-        oversize: ``error`` records larger pictures as failures. ``resize`` downsizes them to
-            ``max_pixels`` (keeping the aspect ratio, by Pillow's antialiased bicubic filter) and
-            marks their rows, since this does not give the published score.
+        max_pixels: Maximum number of pixels of one piece; None leaves it to the backbone, with no
+            limit other than Pillow's, twice ``PIL.Image.MAX_IMAGE_PIXELS``, beyond which a picture
+            always fails.
+        oversize: ``tile`` encodes larger pictures in tiles, with the scores of one piece; on a ViT,
+            which cannot be tiled, they are failures. ``error`` records them as failures.
+            ``resize`` downsizes them to ``max_pixels`` (keeping the aspect ratio, by Pillow's
+            antialiased bicubic filter) and marks their rows, since this does not give the
+            published score.
 
     Raises:
-        ValueError: If ``max_pixels`` is below 1, above Pillow's limit, or missing for ``resize``.
+        ValueError: If ``max_pixels`` is below 1, above Pillow's limit, or missing for ``resize`` or
+            ``error``.
     """
 
     max_pixels: int | None = None
-    oversize: Oversize = "error"
+    oversize: Oversize = "tile"
 
     def __post_init__(self) -> None:
-        if self.oversize not in ("error", "resize"):
-            raise ValueError(f"oversize {self.oversize!r}: give error or resize")
-        if self.max_pixels is None and self.oversize == "resize":
-            raise ValueError("oversize resize: give max_pixels, the size to resize to")
+        if self.oversize not in get_args(Oversize):
+            raise ValueError(f"oversize {self.oversize!r}: give {', '.join(get_args(Oversize))}")
+        if self.max_pixels is None and self.oversize != "tile":
+            raise ValueError(f"oversize {self.oversize}: give max_pixels, the largest size")
         if self.max_pixels is not None and not 1 <= self.max_pixels <= _PILLOW_LIMIT:
             raise ValueError(f"max_pixels {self.max_pixels}: give 1 to {_PILLOW_LIMIT}")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings to record with the scores; empty without a limit."""
+        """Settings to record with the scores; empty if the backbone decides."""
         if self.max_pixels is None:
             return {}
         return {"max_pixels": self.max_pixels, "oversize": self.oversize}
 
+    def refusal(self, width: int, height: int, tiles: bool) -> str:
+        """Return why a picture of a size is not scored; empty if it is.
+
+        Args:
+            width: Its width.
+            height: Its height.
+            tiles: Whether the backbone encodes in tiles.
+        """
+        if self.max_pixels is None or width * height <= self.max_pixels:
+            return ""
+        size = f"{width}x{height} pixels; the limit is {self.max_pixels}"
+        if self.oversize == "tile" and not tiles:
+            return f"{size}, and a ViT has no tiles: --oversize resize, or a higher --max-pixels"
+        return size if self.oversize == "error" else ""
+
 
 NO_LIMIT = SizeLimit()
-"""No limit other than Pillow's."""
+"""No limit other than Pillow's; the backbone decides when to tile."""
 
 
-def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
+def decode(picture: Picture, least_size: int, limit: SizeLimit, tiles: bool = True) -> Decoded:
     """Decode a picture to RGB by the rules of :func:`~clipiqa_plus.data.images.read_rgb`.
 
     Args:
         picture: The picture.
         least_size: Minimum height and width for the backbone.
         limit: Limit on its size.
+        tiles: Whether the backbone can encode in tiles.
 
     Returns:
         Its pixels, or the reason of the failure; no exception is raised.
@@ -129,9 +149,9 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit) -> Decoded:
     try:
         with picture.open() as file, Image.open(file) as image:
             width, height = image.size
-            is_large = limit.max_pixels is not None and width * height > limit.max_pixels
-            if is_large and limit.oversize == "error":
-                return Decoded(reason=f"{width}x{height} pixels; the limit is {limit.max_pixels}")
+            if why := limit.refusal(width, height, tiles):
+                return Decoded(reason=why)
+            is_large = limit.oversize == "resize" and width * height > (limit.max_pixels or 0)
             rgb = to_rgb(image)
     except FileNotFoundError:
         return Decoded(reason="no such file")

@@ -14,8 +14,9 @@ from PIL import Image
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.bulk import SizeLimit, score_files
 from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, Picture, decode
-from clipiqa_plus.inference.scorer import Scorer
+from clipiqa_plus.inference.scorer import Scorer, load
 from clipiqa_plus.report.gallery import write_gallery
+from tests.support.models import small_clip
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_larger_pictures_are_failures_that_say_so(
 ) -> None:
     out = tmp_path / "s.csv"
     arguments = ["score", str(pair), "--backbone", "demo", "--out", str(out)]
-    assert main([*arguments, "--max-pixels", "3000"]) == 1
+    assert main([*arguments, "--max-pixels", "3000", "--oversize", "error"]) == 1
     assert list(pd.read_csv(out)["image"]) == [str(pair / "small.png")]
     failed = pd.read_csv(tmp_path / "s.failed.csv")
     assert list(failed["reason"]) == ["120x90 pixels; the limit is 3000"]
@@ -39,6 +40,35 @@ def test_larger_pictures_are_failures_that_say_so(
     capsys.readouterr()
     assert main(arguments) == 1  # another limit would mix scores of two kinds
     assert "max_pixels: 3000 in the file, None now" in capsys.readouterr().err
+
+
+def test_larger_pictures_are_scored_in_tiles_by_default(
+    tmp_path: Path, make_picture: Callable[..., Path], scorer: Scorer
+) -> None:
+    make_picture(tmp_path / "in/large.png", 520, 390)
+    expected = float(scorer(str(tmp_path / "in/large.png")))
+    limit = SizeLimit(3000)
+    before = scorer.backbone.piece_pixels
+    try:
+        score_files(scorer, [str(tmp_path / "in")], tmp_path / "s.csv", limit=limit)
+        assert scorer.backbone.piece_pixels == 3000
+    finally:
+        scorer.backbone.piece_pixels = before
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert list(table["score"]) == pytest.approx([expected], abs=1e-5)
+    assert "resized_from" not in table
+    settings = json.loads((tmp_path / "s.csv.json").read_text())
+    assert (settings["max_pixels"], settings["oversize"]) == (3000, "tile")
+
+
+def test_a_vit_lists_them_with_the_remedy(pair: Path, tmp_path: Path) -> None:
+    vit = load(backbone=small_clip(vit=True))
+    score_files(vit, [str(pair)], tmp_path / "s.csv", limit=SizeLimit(5000))
+    failed = pd.read_csv(tmp_path / "s.failed.csv")
+    assert list(failed["reason"]) == [
+        "120x90 pixels; the limit is 5000, and a ViT has no tiles: --oversize resize, or a higher "
+        "--max-pixels"
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -78,9 +108,10 @@ def test_a_decompression_bomb_is_a_failure(tmp_path: Path, monkeypatch: pytest.M
     ("pixels", "oversize", "message"),
     [
         (None, "resize", "give max_pixels"),
+        (None, "error", "give max_pixels"),
         (0, "error", "give 1 to"),
         (10**9, "error", "give 1 to 178956970"),
-        (1000, "shrink", "give error or resize"),
+        (1000, "shrink", "give tile, error, resize"),
     ],
 )
 def test_limits_that_make_no_sense(pixels: int | None, oversize: str, message: str) -> None:
