@@ -12,22 +12,29 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FloatRect, sync_playwright
 
-WIDTH, HEIGHT = 1200, 1455
+WIDTH = 1200
 
 
 def main() -> None:
-    """Write the upper part of the page as a PNG of 256 colours."""
+    """Write the page down to its first row of charts as a PNG of 256 colours."""
     page, picture = (Path(argument) for argument in sys.argv[1:])
     installed = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=installed, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        tab = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
         tab.goto(page.resolve().as_uri())
-        tab.wait_for_selector(".chart canvas, .chart svg")
-        tab.wait_for_timeout(1000)  # the other charts
-        taken = tab.screenshot()
+        charts = tab.locator(".charts").first
+        charts.scroll_into_view_if_needed()
+        for chart in charts.locator(".chart").all():
+            chart.locator("svg").wait_for()
+        tab.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+        box = charts.bounding_box()
+        assert box is not None
+        end = round(box["y"] + box["height"] + 24)
+        clip = FloatRect(x=0, y=0, width=WIDTH, height=end)
+        taken = tab.screenshot(full_page=True, clip=clip)
     Image.open(io.BytesIO(taken)).convert("RGB").quantize(256).save(picture, optimize=True)
 
 

@@ -57,12 +57,12 @@ def _one(data: str, results: pd.DataFrame, differences: pd.DataFrame) -> Markup:
         named = {"data": _bold([data]), "other": _bold([row.prompts]), "first": _bold([first])}
         kind = "none" if math.isnan(row.p_holm) else verdict_of(row) or "same"
         text = {
-            "better": "{other} ranks the pictures of {data} better than {first}: {numbers}.",
-            "worse": "{other} ranks the pictures of {data} worse than {first}: {numbers}.",
-            "same": "On {data}, {other} and {first} are not told apart: {numbers}.",
+            "better": "{other} ranks the pictures of {data} better than {first}: {numbers}",
+            "worse": "{other} ranks the pictures of {data} worse than {first}: {numbers}",
+            "same": "On {data}, {other} and {first} are not told apart: {numbers}",
             "none": "On {data}, {other} cannot be compared with {first}{why}.",
         }[kind]
-        numbers = Markup("SRCC {} against {} <span>({})</span>").format(
+        numbers = Markup("SRCC {} against {} <span>({}).</span>").format(
             srcc[row.prompts], srcc[first], _effect(row)
         )
         return Markup(text).format(**named, numbers=numbers, why=f": {row.note}" * bool(row.note))

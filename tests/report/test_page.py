@@ -19,7 +19,7 @@ from clipiqa_plus.evaluation.results import (
     save_training,
 )
 from clipiqa_plus.report.page import PAGE_BYTES, write_report
-from clipiqa_plus.report.sentences import summary
+from clipiqa_plus.report.sentences import headline, summary
 from tests.support.browser import VIEWS, violations, visited
 from tests.support.saved_evaluation import evaluation, pictures
 from tests.support.scored_pictures import SOURCES
@@ -395,3 +395,31 @@ def test_a_kill_at_any_write_leaves_a_whole_evaluation_or_none(
             evaluation(folder, old, resamples=20)
         assert (folder / "evaluation.json").is_file()
     assert "</html>" in write_report(folder).read_text()
+
+
+def test_the_verdict_is_one_sentence_with_the_given_names(folder: Path, page: Page) -> None:
+    results, differences = (load_table(folder / f"{n}.json") for n in ("results", "differences"))
+
+    def said(results: pd.DataFrame, differences: pd.DataFrame) -> str:
+        return str(headline(results, differences).striptags())
+
+    zero, a, b = (f"{value:.3f}" for value in results["SRCC"])
+    three = (
+        f"On mine, a ({a}) ranks the pictures better than zero_shot ({zero}); "
+        f"b ({b}) is not told apart from zero_shot."
+    )
+    assert said(results, differences) == three
+    assert three in " ".join(page.text.split())
+    two = said(results[:2], differences[:1])
+    assert two.startswith(f"a ranks the pictures of mine better than zero_shot: SRCC {a} against")
+    assert two.endswith(").")
+    alone = said(results[1:2], differences[:0])
+    assert alone.startswith(f"a ranks 120 pictures of mine as people do with SRCC {a} [")
+    again = pd.concat([results, results.assign(data="yours")])
+    both = pd.concat([differences, differences.assign(data="yours", p_holm=[0.001, 0.002])])
+    both["dSRCC"] = [0.2, 0.1, 0.2, -0.1]
+    assert said(again, both) == (
+        "Compared with zero_shot on 2 data sets, a ranks pictures better on all 2; "
+        "b ranks pictures worse on 1 and is not told apart on 1."
+    )
+    assert "<b>" not in headline(results.replace("a", "<b>"), differences.replace("a", "<b>"))
