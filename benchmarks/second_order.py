@@ -25,6 +25,7 @@ from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import random_clip
+from clipiqa_plus.losses import mse
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.config import PromptConfig
@@ -145,7 +146,7 @@ def by_lbfgs(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = model.loss(model.score_features(data.train), data.train_mos)
+        loss = mse(model.score_features(data.train), data.train_mos)
         loss.backward()
         return loss
 
@@ -181,7 +182,7 @@ def by_adam(
     for step in range(1, steps + 1):
         rows = torch.randint(len(data.train), (BATCH,), generator=generator)
         optimizer.zero_grad()
-        model.loss(model.score_features(data.train[rows]), data.train_mos[rows]).backward()
+        mse(model.score_features(data.train[rows]), data.train_mos[rows]).backward()
         optimizer.step()
         schedule.step()
         if step % max(1, steps // 10) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from typing import Any, Literal, cast
@@ -14,21 +14,28 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
-from torchmetrics import MetricCollection
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP, TextPrecision
 from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
+from clipiqa_plus.data.base import IQADataModule
 from clipiqa_plus.features.cache import FeatureCache
-from clipiqa_plus.losses import LOSSES
-from clipiqa_plus.metrics.classes import iqa_metrics
-from clipiqa_plus.prompts.checkpoints import FACTS, read_torch
-from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor
+from clipiqa_plus.losses import (
+    GRADE_LOSSES,
+    Labels,
+    LossName,
+    Predicted,
+    check_loss,
+    training_loss,
+)
+from clipiqa_plus.metrics.by_set import PartMetrics
+from clipiqa_plus.prompts.checkpoints import FACTS, check_layout, read_torch
+from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor, summary
 from clipiqa_plus.prompts.files import check_backbone
-from clipiqa_plus.prompts.schedule import CosineSchedule
+from clipiqa_plus.prompts.schedule import scheduled
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
-from clipiqa_plus.scoring import pair_probability
+from clipiqa_plus.scoring import grade_probabilities, scale_score
 
 __all__ = ["CLIPIQAPlus", "PromptConfig", "Reduction", "sgd"]
 
@@ -54,7 +61,9 @@ class CLIPIQAPlus(LightningModule):
         prompts: The antonym pairs, and whether context tokens are learned for them.
         reduction: From P pairs to scores: their ``mean``; a learned linear ``regressor``, which
             starts as the mean; or ``none``, one score per pair, for P target columns.
-        loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa) or ``rank``.
+        loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa), ``rank``, ``fidelity`` (pairs,
+            with the raters' deviations where known), or ``cross_entropy`` or ``emd`` to the raters'
+            distribution over grades; see :mod:`clipiqa_plus.losses`.
         optimizer: Callable that takes parameters and returns an optimizer.
         schedule: Learning rate schedule: ``cosine`` from the optimizer's rate down to ``min_lr``,
             or ``constant``.
@@ -74,7 +83,7 @@ class CLIPIQAPlus(LightningModule):
         precision: Precision = "fp32",
         prompts: PromptConfig = PromptConfig(),  # noqa: B008 (never changed)
         reduction: Reduction = "mean",
-        loss: Literal["mse", "plcc", "mse_plcc", "rank"] = "mse",
+        loss: LossName = "mse",
         optimizer: OptimizerCallable = sgd,
         schedule: Literal["cosine", "constant"] = "cosine",
         period: int | None = None,
@@ -87,8 +96,7 @@ class CLIPIQAPlus(LightningModule):
             prompts = PromptConfig(**prompts)
         if period is not None and period < 1:
             raise ValueError(f"period of the schedule is {period}; give at least 1 step, or none")
-        if loss not in LOSSES:
-            raise ValueError(f"loss {loss!r}; choose from {', '.join(LOSSES)}")
+        check_loss(loss, grades=reduction != "regressor")
         if not isinstance(backbone, FrozenCLIP):
             self.save_hyperparameters({"backbone": backbone_spec(backbone).section})
             backbone = FrozenCLIP.from_name(
@@ -112,7 +120,7 @@ class CLIPIQAPlus(LightningModule):
         self.config = prompts
         self.prompts = prompt_source(prompts, backbone)
         self.reduction: Reduction = reduction
-        self.loss: Callable[[Tensor, Tensor], Tensor] = LOSSES[loss]
+        self.loss: LossName = loss
         self.optimizer = optimizer
         self.schedule, self.period, self.min_lr = schedule, period, min_lr
         n_pairs = len(self.prompts.pairs)
@@ -122,8 +130,8 @@ class CLIPIQAPlus(LightningModule):
         n_scores = n_pairs if reduction == "none" else 1
         # A padded sampler scores some pictures twice: the largest difference between the scores.
         tolerance = 1e-4 if backbone.precision == "fp32" else 0.1
-        self.val_metrics = nn.ModuleList(iqa_metrics("", tolerance) for _ in range(n_scores))
-        self.test_metrics = nn.ModuleList(iqa_metrics("", tolerance) for _ in range(n_scores))
+        self.val_metrics = PartMetrics(n_scores, tolerance)
+        self.test_metrics = PartMetrics(n_scores, tolerance)
         self._text: tuple[tuple[Any, ...], Tensor] | None = None
         # The context tokens while zero-shot is on; in a tuple, so that they are not registered.
         self._aside: tuple[ContextPrompts, ...] = ()
@@ -194,12 +202,27 @@ class CLIPIQAPlus(LightningModule):
             ``none``, otherwise 1.
         """
         text = self.text_features() if text is None else text
-        scores = pair_probability(features, text, self.prompts.logit_scale(self.backbone))
+        scores = scale_score(features, text, self.prompts.logit_scale(self.backbone))
         if self.regressor is not None:
             scores = self.regressor(scores)
         elif self.reduction == "mean":
             scores = scores.mean(dim=-1, keepdim=True)
         return scores if scores.ndim == 2 else scores.mean(dim=0)
+
+    def grade_features(self, features: Tensor) -> Tensor:
+        """Return the distributions over grades whose means are the scores.
+
+        Args:
+            features: Unit features, float32 [B, D].
+
+        Returns:
+            Probabilities, float32 [B, T, K], worst grade first. There are none with a regressor.
+        """
+        scale = self.prompts.logit_scale(self.backbone)
+        grades = grade_probabilities(features, self.text_features(), scale)
+        if self.reduction == "mean":
+            grades = grades.mean(dim=-2, keepdim=True)
+        return grades if grades.ndim == 3 else grades.mean(dim=0)
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Score pictures.
@@ -230,10 +253,9 @@ class CLIPIQAPlus(LightningModule):
             )
 
     def _scores(self, batch: dict[str, Any]) -> Tensor:
-        features = batch.get("features")
-        if features is None:
-            features = self.backbone.encode_image(batch["image"])
-        scores = self.score_features(features)
+        if "features" not in batch:
+            batch["features"] = self.backbone.encode_image(batch["image"])
+        scores = self.score_features(batch["features"])
         if scores.shape != batch["mos"].shape:
             raise ValueError(
                 f"{scores.shape[1]} scores for {batch['mos'].shape[1]} target columns: give as "
@@ -246,7 +268,9 @@ class CLIPIQAPlus(LightningModule):
 
         L-BFGS tries several points per step and keeps the best: its loss is logged.
         """
-        loss = self.loss(self._scores(batch), batch["mos"])
+        scores = self._scores(batch)
+        grades = self.grade_features(batch["features"]) if self.loss in GRADE_LOSSES else None
+        loss = training_loss(self.loss, Predicted(scores, grades), Labels.of(batch))
         how: Any = {"on_step": False, "on_epoch": True, "sync_dist": True, "prog_bar": True}
         how["reduce_fx"] = "min" if isinstance(self.trainer.optimizers[0], LBFGS) else "mean"
         self.log("train/loss", loss, batch_size=len(batch["mos"]), **how)
@@ -254,29 +278,28 @@ class CLIPIQAPlus(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Collect a batch for the validation metrics."""
-        self._collect(batch, self.val_metrics, "val")
+        self.val_metrics.update(self._scores(batch), batch["mos"], batch["id"], batch.get("set"))
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Collect a batch for the test metrics."""
-        self._collect(batch, self.test_metrics, "test")
+        self.test_metrics.update(self._scores(batch), batch["mos"], batch["id"], batch.get("set"))
 
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
         """Return ``id`` int64 [B], ``score`` float32 [B, T] and ``mos_raw`` float64 [B, T]."""
         return {"id": batch["id"], "score": self._scores(batch), "mos_raw": batch["mos_raw"]}
 
-    def _collect(self, batch: dict[str, Any], metrics: nn.ModuleList, stage: str) -> None:
-        scores = self._scores(batch)
-        for index, collection in enumerate(cast(Iterable[MetricCollection], metrics)):
-            collection.update(scores[:, index], batch["mos"][:, index], batch["id"])
+    def setup(self, stage: str) -> None:
+        """Name the metrics after the targets, and after the sets of a mixture."""
+        data = getattr(self.trainer, "datamodule", None)
+        for part, metrics in (("val", self.val_metrics), ("test", self.test_metrics)):
+            sets = data.set_names(part) if isinstance(data, IQADataModule) else {}
+            metrics.configure(getattr(data, "targets", ()), sets)
 
-    def _log_metrics(self, metrics: nn.ModuleList, stage: str) -> None:
-        targets = getattr(getattr(self.trainer, "datamodule", None), "targets", None)
-        for index, collection in enumerate(cast(Iterable[MetricCollection], metrics)):
-            suffix = f"_{targets[index]}" if targets and len(metrics) > 1 else ""
-            for name, value in collection.compute().items():
-                # The collection has already gathered all processes.
-                self.log(f"{stage}/{name}{suffix}", value, prog_bar=True, rank_zero_only=False)
-            collection.reset()
+    def _log_metrics(self, metrics: PartMetrics, stage: str) -> None:
+        found = metrics.results()  # of all processes
+        for name, value in found.items():
+            shown = len(found) <= 4 or name.endswith("_mean")
+            self.log(f"{stage}/{name}", value, prog_bar=shown)
 
     def on_validation_epoch_end(self) -> None:
         """Log SRCC and PLCC over the whole validation set."""
@@ -308,23 +331,16 @@ class CLIPIQAPlus(LightningModule):
 
     def summary(self) -> str:
         """Return a few lines that list what is trained and what is frozen."""
-        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        clip = self.backbone
         lines = [
-            f"frozen  CLIP {self.backbone.name}: {self.backbone.parameter_count:,} weights, "
-            f"positional embedding {self.backbone.pos_embedding}, "
-            f"{self.backbone.precision}"
+            f"frozen  CLIP {clip.name}: {clip.parameter_count:,} weights, positional embedding "
+            f"{clip.pos_embedding}, {clip.precision}"
         ]
-        for name, parameter in trained.items():
-            shape = " x ".join(map(str, parameter.shape))
-            lines.append(f"trained {name}: {shape} = {parameter.numel():,} parameters")
-        if isinstance(self.prompts, ContextPrompts):
-            layout = f"{self.prompts.n_ctx} context tokens, words in the {self.prompts.position}"
-            for (a, b), eot in zip(self.prompts.pairs, self.prompts.eot.tolist(), strict=True):
-                tokens = [f"({end + 1} tokens)" for end in eot]
-                lines.append(f"prompts {layout}: {a!r} {tokens[0]} against {b!r} {tokens[1]}")
-        else:
-            lines += [f"prompts fixed: {a!r} against {b!r}" for a, b in self.prompts.pairs]
-        return "\n".join(lines)
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                shape = " x ".join(map(str, parameter.shape))
+                lines.append(f"trained {name}: {shape} = {parameter.numel():,} parameters")
+        return "\n".join(lines + summary(self.prompts))
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over the context tokens and its schedule.
@@ -339,18 +355,8 @@ class CLIPIQAPlus(LightningModule):
                 "zero-shot prompts have nothing to train; evaluate them, or set prompts.mode to "
                 "learned"
             )
-        optimizer = self.optimizer(parameters)
-        steady = self.schedule == "constant" and "16" not in self.trainer.precision
-        if isinstance(optimizer, LBFGS) and not steady:
-            raise ValueError(
-                "L-BFGS compares losses along a line: set model.schedule to constant and "
-                f"trainer.precision, {self.trainer.precision}, to 32-true"
-            )
-        if self.schedule == "constant":
-            return optimizer
-        steps = max(1, self.trainer.estimated_stepping_batches)  # infinite without a limit
-        scheduler = CosineSchedule(optimizer, steps, self.period, self.min_lr)
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        made, steady = self.optimizer(parameters), self.schedule == "constant"
+        return scheduled(made, steady, self.trainer, self.period, self.min_lr)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step the optimizer and count the step: context tokens with steps count as learned."""
@@ -391,10 +397,4 @@ class CLIPIQAPlus(LightningModule):
         if facts is None:
             raise ValueError("this checkpoint was not written by clipiqa_plus")
         check_backbone(facts, self.backbone, "this checkpoint")
-        mine = self.facts()
-        for name in ("pairs", "n_ctx", "position", "class_specific", "reduction"):
-            if facts.get(name) != mine.get(name):
-                raise ValueError(
-                    f"this checkpoint has {name} {facts.get(name)}, the module has "
-                    f"{mine.get(name)}; set it to the former"
-                )
+        check_layout(facts, self.facts())

@@ -1,7 +1,10 @@
 """From features to scores: the probability of the first word of every antonym pair.
 
 CLIP-IQA (Wang, Chan and Loy, AAAI 2023, arXiv 2207.12396, eq. 3) takes the softmax over the two
-cosines of an image with an antonym pair; CLIP's logit scale multiplies the cosines.
+cosines of an image with an antonym pair; CLIP's logit scale multiplies the cosines. A scale of K
+words is the same with K cosines: the softmax is a distribution over K grades, and the score is its
+mean, as in LIQE (Zhang et al., CVPR 2023) and Q-Align (Wu et al., ICML 2024). The antonym pair is
+its case K = 2.
 """
 
 from __future__ import annotations
@@ -44,26 +47,12 @@ def pair_probability(
         tensor([[0.8808],
                 [0.1192]])
     """
-    if image_features.ndim != 2:
-        raise ValueError(
-            f"image features must be [B, D], got {list(image_features.shape)}; "
-            "a single image is a batch of one"
-        )
-    if text_features.ndim not in (3, 4) or text_features.shape[-2] != 2:
+    dtype = _checked(image_features, text_features, logit_scale)
+    if text_features.shape[-2] != 2:
         raise ValueError(
             f"text features must be [P, 2, D], got {list(text_features.shape)}; "
             "a single antonym pair is [1, 2, D]"
         )
-    if image_features.shape[1] != text_features.shape[-1]:
-        raise ValueError(
-            f"image features have {image_features.shape[1]} dimensions, text features "
-            f"{text_features.shape[-1]}; both must come from the same backbone"
-        )
-    if isinstance(logit_scale, Tensor) and logit_scale.numel() != 1:
-        raise ValueError(f"logit scale must hold one element, got shape {list(logit_scale.shape)}")
-
-    dtype = torch.promote_types(image_features.dtype, text_features.dtype)
-    dtype = torch.promote_types(dtype, torch.float32)
     # Autocast would run the product in half precision, whatever the dtype of its operands.
     with torch.autocast(image_features.device.type, enabled=False):
         text = text_features.to(dtype)
@@ -115,3 +104,110 @@ def fuse_cues(
     difference = cosine - magnitude
     share = torch.sigmoid(base[0] - base[1] + 2 * alpha * difference)  # softmax over two
     return share * cosine + (1 - share) * magnitude
+
+
+def grade_probabilities(
+    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor
+) -> Tensor:
+    """Probability of each word of each scale: the softmax over its K cosines.
+
+    Args:
+        image_features: [B, D] unit vectors.
+        text_features: [P, K, D] unit vectors, the best grade first; [M, P, K, D] for an ensemble.
+        logit_scale: See :func:`pair_probability`.
+
+    Returns:
+        [B, P, K], **worst grade first**, adding up to 1, or [M, B, P, K]; float32, or float64 if
+        the features are.
+
+    Raises:
+        ValueError: If the shapes do not match.
+
+    Example:
+        >>> image = torch.tensor([[1.0, 0.0]])
+        >>> words = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]])
+        >>> grade_probabilities(image, words, logit_scale=1.0)
+        tensor([[[0.0900, 0.2447, 0.6652]]])
+    """
+    dtype = _checked(image_features, text_features, logit_scale)
+    with torch.autocast(image_features.device.type, enabled=False):
+        words = text_features.to(dtype).flatten(-3, -2)  # [(M,) P * K, D]
+        cosines = image_features.to(dtype) @ words.mT  # [(M,) B, P * K]
+        if isinstance(logit_scale, Tensor):
+            logit_scale = logit_scale.to(dtype).reshape(())
+        # The cosines to the worst word are subtracted first: small differences keep their digits.
+        by_grade = cosines.unflatten(-1, text_features.shape[-3:-1]).flip(-1)
+        return torch.softmax(logit_scale * (by_grade - by_grade[..., :1]), dim=-1)
+
+
+def expected_grade(probabilities: Tensor) -> Tensor:
+    """Return the mean of distributions over grades that are evenly spaced over [0, 1].
+
+    Args:
+        probabilities: [..., K], worst grade first.
+
+    Returns:
+        [...], in [0, 1].
+    """
+    levels = torch.linspace(0, 1, probabilities.shape[-1]).to(probabilities)
+    return probabilities @ levels
+
+
+def grade_deviation(probabilities: Tensor) -> Tensor:
+    """Return the standard deviation of distributions over grades evenly spaced over [0, 1].
+
+    Args:
+        probabilities: [..., K], worst grade first.
+
+    Returns:
+        [...], in [0, 0.5].
+    """
+    levels = torch.linspace(0, 1, probabilities.shape[-1]).to(probabilities)
+    distance = levels - expected_grade(probabilities)[..., None]
+    return (probabilities * distance.square()).sum(dim=-1).sqrt()
+
+
+def scale_score(
+    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor
+) -> Tensor:
+    """Score by antonym pairs (K = 2) or scales of K words: the expected grade.
+
+    Args:
+        image_features: [B, D] unit vectors.
+        text_features: [P, K, D] unit vectors, the best grade first; [M, P, K, D] for an ensemble.
+        logit_scale: See :func:`pair_probability`.
+
+    Returns:
+        [B, P] in [0, 1], or [M, B, P].
+
+    Raises:
+        ValueError: If the shapes do not match.
+    """
+    if text_features.shape[-2] == 2:
+        return pair_probability(image_features, text_features, logit_scale)
+    return expected_grade(grade_probabilities(image_features, text_features, logit_scale))
+
+
+def _checked(
+    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor
+) -> torch.dtype:
+    """Check shapes; return the dtype to compute in, float32 at least."""
+    if image_features.ndim != 2:
+        raise ValueError(
+            f"image features must be [B, D], got {list(image_features.shape)}; "
+            "a single image is a batch of one"
+        )
+    if text_features.ndim not in (3, 4) or text_features.shape[-2] < 2:
+        raise ValueError(
+            f"text features must be [P, 2, D], got {list(text_features.shape)}; a single antonym "
+            "pair is [1, 2, D], a scale of K words [1, K, D]"
+        )
+    if image_features.shape[1] != text_features.shape[-1]:
+        raise ValueError(
+            f"image features have {image_features.shape[1]} dimensions, text features "
+            f"{text_features.shape[-1]}; both must come from the same backbone"
+        )
+    if isinstance(logit_scale, Tensor) and logit_scale.numel() != 1:
+        raise ValueError(f"logit scale must hold one element, got shape {list(logit_scale.shape)}")
+    dtype = torch.promote_types(image_features.dtype, text_features.dtype)
+    return torch.promote_types(dtype, torch.float32)

@@ -84,6 +84,7 @@ def evaluate(
     import torch
 
     from clipiqa_plus.data import evaluation_views
+    from clipiqa_plus.data.mixed import MixedData, single_sets
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results, terminal
     from clipiqa_plus.evaluation.analyses import tables as analyses
     from clipiqa_plus.evaluation.comparison import NOTHING
@@ -112,23 +113,29 @@ def evaluate(
         learn = read_recipe(train) if train else None
         for name, path in naming.name_data(paths).items():
             recipe = read_recipe(path)
-            dataset = data_of(recipe, path, **rooted(path, root))
+            given = data_of(recipe, path, **rooted(path, root))
+            sets = single_sets(name, given)
             if views:
-                dataset.eval_views, dataset.over_views = evaluation_views(views), over_views
+                for dataset in sets.values():
+                    dataset.eval_views, dataset.over_views = evaluation_views(views), over_views
             fixed = {**evaluation.zero_shot_options(recipe, learn), **own}
             sources = evaluation.load_sources(prompts, tower, **fixed)
             if repeats:
+                if isinstance(given, MixedData):
+                    raise ValueError(f"--repeats splits one data set, and {name} is a mixture")
                 splits = (repeats, train, folder / name, device, cache, root)
                 table = random_splits.repeated(path, sources, *splits)
                 console.print(random_splits.render_repeats(name, table))
                 continue
-            found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
-            tables = tables.add(name, evaluation.compare_evaluated(found))
-            more = analyses.analyse(found.scores, list(sources))
-            overlap = {analyses.OVERLAP: found.overlap} if len(found.overlap) else {}
-            further = analyses.add(further, name, {**more.tables, **overlap})
-            found.about["left_out"] = more.left_out
-            results.save(folder, name, tables, found, record, further)
+            for own_name, dataset in sets.items():
+                label = f"{name}-{own_name}" if own_name in record["data"] else own_name
+                found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
+                tables = tables.add(label, evaluation.compare_evaluated(found))
+                more = analyses.analyse(found.scores, list(sources))
+                overlap = {analyses.OVERLAP: found.overlap} if len(found.overlap) else {}
+                further = analyses.add(further, label, {**more.tables, **overlap})
+                found.about["left_out"] = more.left_out
+                results.save(folder, label, tables, found, record, further)
         for name, reason in absent.items():
             console.print(f"absent: {name}: {reason}", markup=False)
         if repeats:

@@ -86,6 +86,7 @@ def _encoded_anew(
 ) -> bool:
     """Compare cached features of a recipe's pictures with fresh ones and print the result."""
     from clipiqa_plus.clip.backbone import FrozenCLIP
+    from clipiqa_plus.data.mixed import single_sets
     from clipiqa_plus.features import FeatureCache
     from clipiqa_plus.training.recipes import data_of, read_recipe
 
@@ -93,13 +94,15 @@ def _encoded_anew(
     model = recipe.get("model") or {}
     fixed = {key: model[key] for key in ("pos_embedding", "precision") if key in model}
     clip = FrozenCLIP.from_name(model.get("backbone", "RN50"), **fixed)
-    data = data_of(recipe, path)
-    data.setup()
     cache = FeatureCache(**{**(recipe.get("features") or {}), "dir": dir})
-    found = cache.spot_check(clip, data, part, samples)
-    verdict = "equal" if found.same else "NOT those of these pictures and this backbone"
-    print(
-        f"{found.compared} features re-encoded, largest difference {found.difference:.1e}: "
-        f"{verdict}; {found.missing} not in the cache"
-    )
-    return found.same
+    same = True
+    for name, data in single_sets("", data_of(recipe, path)).items():
+        data.setup()
+        found = cache.spot_check(clip, data, part, samples)
+        verdict = "equal" if found.same else "NOT those of these pictures and this backbone"
+        print(
+            f"{name}{': ' if name else ''}{found.compared} features re-encoded, largest difference "
+            f"{found.difference:.1e}: {verdict}; {found.missing} not in the cache"
+        )
+        same &= found.same
+    return same

@@ -124,7 +124,8 @@ def prompts(
     position: list[Literal["middle", "front", "end"]] | None = None,
     pairs: list[str] | None = None,
     class_specific: list[bool] | None = None,
-    loss: list[Literal["mse", "plcc", "mse_plcc", "rank"]] | None = None,
+    loss: list[Literal["mse", "plcc", "mse_plcc", "rank", "fidelity", "cross_entropy", "emd"]]
+    | None = None,
     init: list[str] | None = None,
     folds: int = 5,
     pair: Pairs = None,

@@ -4,7 +4,17 @@ In: label files and pictures as distributed. Out: tables of opinion scores in [0
 content, and batches of views [B, 3, H, W], uint8.
 """
 
-from clipiqa_plus.data import annotations, benchmarks, check, fetch, get, images, splits
+from clipiqa_plus.data import (
+    annotations,
+    batches,
+    benchmarks,
+    check,
+    fetch,
+    get,
+    images,
+    mixed,
+    splits,
+)
 from clipiqa_plus.data.base import FileReader, IQADataModule, IQADataset, Reader, Rows
 from clipiqa_plus.data.benchmarks import (
     AGIQA1K,
@@ -30,6 +40,7 @@ from clipiqa_plus.data.benchmarks import (
 )
 from clipiqa_plus.data.demo import DemoIQA
 from clipiqa_plus.data.hugging_face import HuggingFaceData
+from clipiqa_plus.data.mixed import MixedData
 from clipiqa_plus.data.tables import TableData
 from clipiqa_plus.data.transforms import (
     EVALUATION_VIEWS,
@@ -73,6 +84,7 @@ __all__ = [
     "KADID10k",
     "KonIQ10k",
     "KonIQPlusPlus",
+    "MixedData",
     "PlainView",
     "Reader",
     "Rows",
@@ -80,12 +92,14 @@ __all__ = [
     "TableData",
     "Views",
     "annotations",
+    "batches",
     "benchmarks",
     "check",
     "evaluation_views",
     "fetch",
     "get",
     "images",
+    "mixed",
     "resize",
     "splits",
 ]

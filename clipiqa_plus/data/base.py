@@ -231,6 +231,10 @@ class IQADataModule(LightningDataModule):
         rows = np.asarray(getattr(self.split, part), dtype=np.int64)
         return rows[~np.isin(rows, list(self.unreadable))] if self.unreadable else rows
 
+    def set_names(self, part: str) -> dict[int, str]:
+        """Return the names of the sets that a part of a mixture has, by number; none otherwise."""
+        return {}
+
     def skipped(self, part: str) -> dict[str, str]:
         """Return the pictures that are excluded from a part.
 

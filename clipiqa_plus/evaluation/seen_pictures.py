@@ -29,7 +29,8 @@ def seen_note(source: Source, data: IQADataModule, part: str) -> str:
     path = find_prompts(file)
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     rows, facts = data.rows(part), read_facts(path)
-    if facts.get("split_sha256") == data.split.digest:
+    known = [facts, *facts.get("sets", {}).values()]  # of a mixture, each set has its own split
+    if any(part.get("split_sha256") == data.split.digest for part in known):
         trained = data.split.train
     elif (folder / "split.json").is_file():
         try:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.base import IQADataModule, Rows
+from clipiqa_plus.data.batches import FeatureLookup
+from clipiqa_plus.data.mixed import MixedData
 from clipiqa_plus.features.extraction import extract
 from clipiqa_plus.features.identity import Picture, pictures
 from clipiqa_plus.features.plan import Selection
@@ -105,7 +107,11 @@ class FeatureCache(Callback):
                 "out of its callbacks"
             )
         parts = [part for part in _PARTS[stage] if len(data.rows(part))]
-        data.features.update(self.tables(backbone, data, parts, trainer.strategy.root_device))
+        device = trainer.strategy.root_device
+        if isinstance(data, MixedData):
+            data.features.update(self._mixed(backbone, data, parts, device))
+        else:
+            data.features.update(self.tables(backbone, data, parts, device))
 
     def tables(
         self,
@@ -185,6 +191,27 @@ class FeatureCache(Callback):
             [k for k in keys if k not in missing]
         ).float()
         return [picture.content for picture in chosen.pictures], features, known
+
+    def _mixed(
+        self, backbone: FrozenCLIP, data: MixedData, parts: Sequence[str], device: torch.device
+    ) -> dict[str, FeatureLookup]:
+        """Features of a mixture, by part; each set's are those of its training alone."""
+        found: dict[str, dict[str, FeatureLookup]] = {part: {} for part in parts}
+        for name, module in data.sets.items():
+            present = [part for part in parts if len(module.rows(part))]
+            for part, table in self.tables(backbone, module, present, device).items():
+                found[part][name] = table
+        lookups: dict[str, FeatureLookup] = {}
+        for part, tables in found.items():
+            missing = {n for n, m in data.sets.items() if len(m.rows(part))} - set(tables)
+            if missing and tables:
+                rank_zero_info(
+                    f"features: {part} is encoded live, since the views of "
+                    f"{', '.join(sorted(missing))} are endless"
+                )
+            elif tables:
+                lookups[part] = data.join_features(tables)
+        return lookups
 
     def spot_check(
         self,

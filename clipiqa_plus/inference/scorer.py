@@ -25,7 +25,7 @@ from clipiqa_plus.metrics.conformal import half_widths, mos_interval
 from clipiqa_plus.module import Reduction
 from clipiqa_plus.prompts.files import HUB, find_prompts
 from clipiqa_plus.prompts.words import Words, pair_name
-from clipiqa_plus.scoring import fuse_cues, magnitude_cue, pair_probability
+from clipiqa_plus.scoring import fuse_cues, magnitude_cue, scale_score
 
 # Pictures decoded and encoded at once: bounds the memory needed for a long list.
 _CHUNK = 16
@@ -211,7 +211,7 @@ class Scorer(nn.Module):
         if self.probe is not None:
             return cast(Tensor, self.probe(features))
         assert self.text is not None
-        scores = pair_probability(features, self.text, self.logit_scale)
+        scores = scale_score(features, self.text, self.logit_scale)
         if self.regressor is not None:
             return cast(Tensor, self.regressor(scores))
         scores = scores if self.reduction == "none" else scores.mean(dim=-1, keepdim=True)

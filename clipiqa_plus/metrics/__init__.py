@@ -12,6 +12,7 @@ from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
     from clipiqa_plus.metrics import (
+        by_set,
         conformal,
         functional,
         krasula,
@@ -38,6 +39,7 @@ __all__ = [
     "RMSE",
     "SRCC",
     "IQAMetric",
+    "by_set",
     "conformal",
     "full_iqa_metrics",
     "functional",

@@ -12,7 +12,7 @@ from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
     from clipiqa_plus.prompts import checkpoints, files, nearest_words, words
-    from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor
+    from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor, summary
     from clipiqa_plus.prompts.ensembles import combine_prompts
     from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
     from clipiqa_plus.prompts.importers import (
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         import_prompts,
         imported_position,
     )
-    from clipiqa_plus.prompts.schedule import CosineSchedule
+    from clipiqa_plus.prompts.schedule import scheduled
     from clipiqa_plus.prompts.sources import (
         PAIRS,
         ContextPrompts,
@@ -36,7 +36,6 @@ __all__ = [
     "QUALICLIP_PAIRS",
     "QUALICLIP_TEMPERATURE",
     "ContextPrompts",
-    "CosineSchedule",
     "PromptConfig",
     "PromptSource",
     "StoredPrompts",
@@ -53,20 +52,22 @@ __all__ = [
     "read_prompts",
     "regressor",
     "save_prompts",
+    "scheduled",
+    "summary",
     "words",
 ]
 
 __getattr__, __dir__ = import_on_first_use(
     __name__,
     {
-        "config": ["PromptConfig", "prompt_source", "regressor"],
+        "config": ["PromptConfig", "prompt_source", "regressor", "summary"],
         "ensembles": ["combine_prompts"],
         "files": ["load_prompts", "read_prompts", "save_prompts"],
         "importers": [
             *("QUALICLIP_PAIRS", "QUALICLIP_TEMPERATURE"),
             *("export_pyiqa", "import_prompts", "imported_position"),
         ],
-        "schedule": ["CosineSchedule"],
+        "schedule": ["scheduled"],
         "sources": [
             *("PAIRS", "ContextPrompts", "PromptSource", "StoredPrompts", "ZeroShotPrompts"),
         ],

@@ -19,6 +19,24 @@ _CTX, _STEPS, _REGRESSOR = "prompts.ctx", "prompts.steps", "regressor."
 _NEEDED = ("backbone", "weights_sha256", "pairs", "n_ctx", "position", "class_specific", "init")
 
 
+def check_layout(facts: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another prompt layout.
+
+    Args:
+        facts: What the checkpoint records.
+        mine: The facts of the module that it is loaded into.
+
+    Raises:
+        ValueError: Naming the first difference.
+    """
+    for name in ("pairs", "n_ctx", "position", "class_specific", "reduction"):
+        if facts.get(name) != mine.get(name):
+            raise ValueError(
+                f"this checkpoint has {name} {facts.get(name)}, the module has "
+                f"{mine.get(name)}; set it to the former"
+            )
+
+
 def read_torch(path: str | PathLike[str]) -> Any:
     """Read a file of ``torch.save`` that holds tensors and plain values only.
 

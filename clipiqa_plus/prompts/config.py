@@ -68,6 +68,18 @@ def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
     )
 
 
+def summary(prompts: PromptSource) -> list[str]:
+    """Return a line for each pair; of learned prompts with the number of tokens."""
+    if not isinstance(prompts, ContextPrompts):
+        return [f"prompts fixed: {' against '.join(map(repr, pair))}" for pair in prompts.pairs]
+    layout = f"{prompts.n_ctx} context tokens, words in the {prompts.position}"
+    lines = []
+    for pair, eot in zip(prompts.pairs, prompts.eot.tolist(), strict=True):
+        words = [f"{word!r} ({end + 1} tokens)" for word, end in zip(pair, eot, strict=True)]
+        lines.append(f"prompts {layout}: {' against '.join(words)}")
+    return lines
+
+
 def regressor(n_pairs: int, path: str | None) -> nn.Linear:
     """Return a linear map from P probabilities to one score.
 

@@ -5,8 +5,40 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch.optim import Optimizer
+from lightning.pytorch import Trainer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
+
+
+def scheduled(
+    optimizer: Optimizer,
+    constant: bool,
+    trainer: Trainer,
+    period: int | None = None,
+    min_lr: float = 0.0,
+) -> Any:
+    """Return an optimizer with its schedule, in the form that Lightning expects.
+
+    Args:
+        optimizer: The optimizer.
+        constant: Whether the learning rate stays; otherwise it follows :class:`CosineSchedule`.
+        trainer: Knows the number of steps and the precision.
+        period: See :class:`CosineSchedule`.
+        min_lr: See :class:`CosineSchedule`.
+
+    Raises:
+        ValueError: If L-BFGS is combined with a schedule or with half precision.
+    """
+    if isinstance(optimizer, LBFGS) and not (constant and "16" not in trainer.precision):
+        raise ValueError(
+            "L-BFGS compares losses along a line: set model.schedule to constant and "
+            f"trainer.precision, {trainer.precision}, to 32-true"
+        )
+    if constant:
+        return optimizer
+    steps = max(1, trainer.estimated_stepping_batches)  # infinite without a limit
+    schedule = CosineSchedule(optimizer, steps, period, min_lr)
+    return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
 class CosineSchedule(CosineAnnealingLR):

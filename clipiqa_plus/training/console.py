@@ -10,6 +10,7 @@ import lightning
 from lightning.pytorch import Trainer
 
 from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data.mixed import MixedData
 from clipiqa_plus.prompts.files import BEST_PROMPT_FILE, PROMPT_FILE
 
 _LIGHTNING = str(Path(lightning.__file__).parent)
@@ -48,7 +49,8 @@ def closing_lines(folder: Path, trainer: Trainer, data: IQADataModule, evaluate:
         data: The data module that was tested.
         evaluate: Command that runs an evaluation.
     """
-    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("test/")}
+    shown = "test/SRCC" if isinstance(data, MixedData) else "test/"
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(shown)}
     result = ", ".join(f"{name.removeprefix('test/')} {v:.4f}" for name, v in metrics.items())
     prompts = [name for name in (PROMPT_FILE, BEST_PROMPT_FILE) if (folder / name).is_file()]
     learned = [str(folder / PROMPT_FILE)] if PROMPT_FILE in prompts else []

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.losses import LOSSES
+from clipiqa_plus.losses import GRADE_LOSSES, Labels, LossName, Predicted, training_loss
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.sources import ContextPrompts
-from clipiqa_plus.scoring import pair_probability
+from clipiqa_plus.scoring import grade_probabilities, scale_score
 from clipiqa_plus.training.lbfgs import LBFGS
 
 
@@ -44,7 +44,7 @@ class Fitted:
 
     Attributes:
         ctx: The context tokens that were kept, shaped like the start.
-        text: Their text features, float32 [P, 2, D].
+        text: Their text features, float32 [P, K, D].
         loss: Their training loss.
         srcc: Their SRCC on the validation rows, averaged over targets; NaN without such rows.
         iterations: Total number of iterations.
@@ -81,10 +81,10 @@ def fit_contexts(
     prompts: ContextPrompts,
     clip: FrozenCLIP,
     features: Tensor,
-    mos: Tensor,
+    mos: Tensor | Labels,
     fits: Sequence[Fit],
     *,
-    loss: str = "mse",
+    loss: LossName = "mse",
     mean: bool = True,
     max_iterations: int = 60,
     patience: int = 10,
@@ -96,9 +96,9 @@ def fit_contexts(
         prompts: Pairs and layout; their context tokens are not used.
         clip: The frozen CLIP.
         features: Unit image features of all rows, float32 [R, D], on the backbone's device.
-        mos: Normalised MOS of all rows, float32 [R, T].
+        mos: Normalised MOS of all rows, float32 [R, T], or all that is known of their ratings.
         fits: The fits.
-        loss: Name of the loss, see :data:`clipiqa_plus.losses.LOSSES`.
+        loss: Name of the loss, see :mod:`clipiqa_plus.losses`.
         mean: Average the P pairs into one score; otherwise each has its own target, T = P.
         max_iterations: Maximum number of iterations per fit.
         patience: A fit stops after this many iterations without a better validation SRCC.
@@ -110,6 +110,7 @@ def fit_contexts(
     Raises:
         FloatingPointError: If the loss of a fit is not finite at its start.
     """
+    labels = mos if isinstance(mos, Labels) else Labels(mos)
     waiting = list(enumerate(fits))[::-1]
     running: list[_RunningFit] = []
     while waiting or running:
@@ -118,18 +119,23 @@ def fit_contexts(
             running.append(_RunningFit(number, fit, max_iterations, patience))
         ctx = torch.stack([one.point() for one in running]).requires_grad_()
         with torch.enable_grad():
-            text = prompts.encode_contexts(clip, ctx)  # [K, P, 2, D]
-            scores = pair_probability(features, text.flatten(0, 1), prompts.logit_scale(clip))
-            scores = scores.unflatten(1, text.shape[:2])  # [R, K, P]
+            text = prompts.encode_contexts(clip, ctx)  # [M, P, K, D]
+            logit_scale = prompts.logit_scale(clip)
+            scores = scale_score(features, text.flatten(0, 1), logit_scale)
+            scores = scores.unflatten(1, text.shape[:2])  # [R, M, P]
             scores = scores.mean(dim=2, keepdim=True) if mean else scores
-            losses = [
-                LOSSES[loss](scores[one.fit.train, k], mos[one.fit.train])
-                for k, one in enumerate(running)
-            ]
+            losses = []
+            for k, one in enumerate(running):
+                rows, grades = one.fit.train, None
+                if loss in GRADE_LOSSES:
+                    grades = grade_probabilities(features[rows], text[k], logit_scale)
+                    grades = grades.mean(dim=1, keepdim=True) if mean else grades
+                predicted = Predicted(scores[rows, k], grades)
+                losses.append(training_loss(loss, predicted, labels.rows(rows)))
             (gradients,) = torch.autograd.grad(torch.stack(losses).sum(), ctx)
         with torch.no_grad():
             for k, one in enumerate(running):
-                one.update(float(losses[k]), gradients[k], text[k], scores[:, k], mos)
+                one.update(float(losses[k]), gradients[k], text[k], scores[:, k], labels.mos)
         yield from ((one.number, one.result()) for one in running if one.ended)
         running = [one for one in running if not one.ended]
 

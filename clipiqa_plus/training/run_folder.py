@@ -18,6 +18,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
+from clipiqa_plus.data.mixed import MixedData
 from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import (
@@ -239,6 +240,14 @@ def data_facts(data: Any) -> dict[str, Any]:
     split = getattr(data, "split", None)
     if split is None:
         return {}
+    if isinstance(data, MixedData):
+        sets = {name: data_facts(module) for name, module in data.sets.items()}
+        titles = ", ".join(facts["dataset"] for facts in sets.values())
+        terms = "; ".join(f"{name}: {facts['dataset_terms']}" for name, facts in sets.items())
+        mixed = {"dataset": titles, "dataset_terms": terms, "sets": sets}
+        mixed |= {"sampling": data.sampling, "absent": list(data.absent)}
+    else:
+        mixed = {}
     return {
         "dataset": data.title or data.name or type(data).__name__,
         "dataset_terms": data.terms or None,
@@ -247,4 +256,5 @@ def data_facts(data: Any) -> dict[str, Any]:
         "samples": {part: len(data.rows(part)) for part in ("train", "val", "test")},
         "skipped": {part: len(data.skipped(part)) for part in ("train", "val", "test")},
         "mos_range": list(data.mos_range),
+        **mixed,
     }

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import yaml
 import train
 from clipiqa_plus.data import TableData
 from clipiqa_plus.data.transforms import AugmentedViews
-from clipiqa_plus.losses import LOSSES
+from clipiqa_plus.losses import LOSSES, LossName
 from clipiqa_plus.prompts.files import read_prompts
 from tests.support.training_run import run
 
@@ -50,7 +50,7 @@ def whole_loss(cli: train.TrainCLI) -> float:
     batch = cli.datamodule.dataset("train")[index]
     with torch.no_grad():
         scores = cli.model.score_features(cli.model.backbone.encode_image(batch["image"]))
-        return float(cli.model.loss(scores, batch["mos"]))
+        return float(LOSSES[cli.model.loss](scores, batch["mos"]))
 
 
 def test_the_whole_part_with_all_its_views_is_one_batch_whose_loss_falls(fast: Path) -> None:
@@ -128,7 +128,7 @@ def test_killed_run_resumes_to_the_same_end(fast: Path) -> None:
     assert torch.equal(resumed.model.prompts.ctx, whole)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", get_args(LossName))
 def test_every_loss(fast: Path, loss: str) -> None:
     run(fast, f"--model.loss={loss}", "--trainer.limit_val_batches=0")
     losses = logged(fast)["train/loss"].dropna().tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from torch import Tensor
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec
 from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data.mixed import MixedData
 from clipiqa_plus.features import FeatureCache
+from clipiqa_plus.losses import Labels, LossName
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 from clipiqa_plus.prompts.words import Words, name_pairs
-from clipiqa_plus.scoring import pair_probability
+from clipiqa_plus.scoring import scale_score
 from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
 from clipiqa_plus.training.recipes import data_of, read_recipe
 
@@ -45,12 +47,14 @@ class StudyInputs:
         val: Rows in the validation part.
         test: Rows in the test part.
         contents: Content number of each row; without known contents, one per picture, [R].
+        ratings: What else is known of the ratings of all rows, see
+            :class:`~clipiqa_plus.losses.Labels`.
     """
 
     clip: FrozenCLIP
     config: PromptConfig
     data: IQADataModule
-    loss: str
+    loss: LossName
     mean: bool
     features: Tensor
     mos: Tensor
@@ -58,6 +62,7 @@ class StudyInputs:
     val: Tensor
     test: Tensor
     contents: np.ndarray
+    ratings: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def rated(self) -> Tensor:
@@ -82,7 +87,7 @@ class StudyInputs:
         return source.to(self.clip.device)
 
     def fit(
-        self, prompts: ContextPrompts, fits: Sequence[Fit], loss: str | None = None
+        self, prompts: ContextPrompts, fits: Sequence[Fit], loss: LossName | None = None
     ) -> Iterator[tuple[int, Fitted]]:
         """Fit contexts to the pictures, see :func:`~clipiqa_plus.training.fits.fit_contexts`.
 
@@ -95,7 +100,7 @@ class StudyInputs:
             prompts,
             self.clip,
             self.features,
-            self.mos,
+            Labels(self.mos, **self.ratings),
             fits,
             loss=loss or self.loss,
             mean=self.mean,
@@ -112,8 +117,8 @@ class StudyInputs:
             yield number, fitted
 
     def score(self, text: Tensor, rows: Tensor) -> Tensor:
-        """Score rows by text features [P, 2, D]: float32 [N, T]."""
-        scores = pair_probability(self.features[rows], text, self.clip.logit_scale)
+        """Score rows by text features [P, K, D]: float32 [N, T]."""
+        scores = scale_score(self.features[rows], text, self.clip.logit_scale)
         return scores.mean(dim=1, keepdim=True) if self.mean else scores
 
     def srcc(self, scores: Tensor, rows: Tensor) -> float:
@@ -163,6 +168,8 @@ def load_inputs(
     """
     content = read_recipe(recipe)
     data = data_of(content, recipe)
+    if isinstance(data, MixedData):
+        raise ValueError(f"{recipe}: a study takes one data set, and this is a {data.label}")
     data.setup()
     check_ratings(data, fewest)
     parts = ["train", "val", "test"]
@@ -194,6 +201,11 @@ def load_inputs(
         data.mos[rows].to(clip.device),
         *(by_part[0], by_part[1], by_part[2]),
         pd.factorize(names.astype(str).str.casefold())[0][rows],
+        {
+            name: values[rows].to(clip.device)
+            for name, values in data.ratings.items()
+            if name in ("mos_std", "counts", "group")
+        },
     )
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipiqa_plus.losses import LOSSES, RANK_BLOCK, mse, mse_plcc, plcc_loss, rank_loss
+from clipiqa_plus.losses import LOSSES, PAIR_BLOCK, mse, mse_plcc, plcc_loss, rank_loss
+from tests.support.tensor_sizes import Largest
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
@@ -192,27 +192,15 @@ def test_rank_loss_in_blocks_is_the_loop_over_pairs(monkeypatch: pytest.MonkeyPa
     pred.requires_grad_()
     whole = rank_loss(pred, mos)
     (expected,) = torch.autograd.grad(whole, pred)
-    monkeypatch.setattr("clipiqa_plus.losses.RANK_BLOCK", 100)  # 2 rows of 37 at a time
+    monkeypatch.setattr("clipiqa_plus.losses.pairs.PAIR_BLOCK", 100)  # 2 rows of 37 at a time
     blocks = rank_loss(pred, mos)
     assert blocks.item() == pytest.approx(whole.item(), abs=1e-14)
     (gradient,) = torch.autograd.grad(blocks, pred)
     torch.testing.assert_close(gradient, expected, atol=1e-14, rtol=0)
 
 
-class Largest(TorchDispatchMode):
-    """Notes the most elements of any tensor that an operator returns."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = function(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.elements = max(self.elements, result.numel())
-        return result
-
-
 def test_rank_loss_never_holds_all_pairs() -> None:
     pred, mos = batch(2000)
     with Largest() as largest:
         torch.autograd.grad(rank_loss(pred.requires_grad_(), mos), pred)
-    assert largest.elements <= RANK_BLOCK < 2000**2 / 10
+    assert largest.elements <= PAIR_BLOCK < 2000**2 / 10
