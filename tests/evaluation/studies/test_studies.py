@@ -162,7 +162,7 @@ def test_from_the_command_line(
     assert "result: Over 2 seeds SRCC is" in capsys.readouterr().out
     assert "this seed alone" in (tmp_path / "out/report.html").read_text()
     own = ["--pair", "Crisp photo.", "Soft photo."]
-    assert main(["study", "seeds", *given, "--count=2", *own]) == 0
+    assert main(["study", "seeds", *given, "--count=2", "--overwrite", *own]) == 0
     facts = read_prompts(tmp_path / "out/ensemble.safetensors")[1]
     assert facts["pairs"] == [["Crisp photo.", "Soft photo."]]
     assert main(["study", "labels", *given]) == 1
