@@ -18,7 +18,7 @@ from train_demo_clip import MEAN, STD, TRAINED_LENGTH, WORDS, contrastive_loss
 from clipiqa_plus.clip.image_tower import encode_normalised
 
 ARCHITECTURE: dict[str, Any] = {
-    "embed_dim": 128,
+    "embed_dim": 106,  # as many as facts that `align_embedded_clip.py` projects on
     "image_resolution": 224,
     "vision_layers": (1, 1, 1, 1),
     "vision_width": 24,
@@ -104,17 +104,18 @@ class Trainee(nn.Module):
 
     def read(self, tokens: Tensor) -> Tensor:
         """Unit features [N, D] of texts [N, L]."""
-        return self._encode(self.clip.token_embedding(tokens), tokens.argmax(-1))
+        return self.encode(self.clip.token_embedding(tokens), tokens.argmax(-1))
 
     def facts(self, seen: Tensor) -> Tensor:
         """Strength of every kind and every measure [B, F], by the learned prompts."""
         ends = self.clip.token_embedding(torch.tensor([49406, 49407]))
         start, end = (ends[i].expand(len(self.context), 1, -1) for i in (0, 1))
         prompts = torch.cat([start, self.context, end], 1)
-        read = self._encode(prompts, torch.full((len(prompts),), prompts.shape[1] - 1))
+        read = self.encode(prompts, torch.full((len(prompts),), prompts.shape[1] - 1))
         return seen @ read.T * self.gain + self.bias
 
-    def _encode(self, x: Tensor, end: Tensor) -> Tensor:
+    def encode(self, x: Tensor, end: Tensor) -> Tensor:
+        """Unit features [N, D] of embeddings [N, L, W], read at the positions `end` [N]."""
         x = x + self.clip.positional_embedding[: x.shape[1]]
         for block in self.clip.transformer.resblocks:
             block.attn_mask = self.mask[: x.shape[1], : x.shape[1]]
@@ -139,15 +140,15 @@ class Ruler:
 
     mean: Tensor  # [MEASURES]
     deviation: Tensor  # [MEASURES]
-    whitening: Tensor  # [MEASURES, COMPONENTS], of standardised measures
+    whitening: Tensor  # [MEASURES, components], of standardised measures, weakest first
 
     @classmethod
-    def of(cls, measures: Tensor) -> Ruler:
-        """From measures [N, MEASURES] of many crops."""
+    def of(cls, measures: Tensor, components: int = COMPONENTS) -> Ruler:
+        """From measures [N, MEASURES] of many crops; keeps the strongest components."""
         mean, deviation = measures.mean(0), measures.std(0) + 1e-3
         standard = ((measures - mean) / deviation).clamp(-4, 4)
         values, vectors = torch.linalg.eigh(standard.T @ standard / len(standard))
-        return cls(mean, deviation, (vectors / (values + 1e-2).sqrt())[:, -COMPONENTS:])
+        return cls(mean, deviation, (vectors / (values + 1e-2).sqrt())[:, -components:])
 
     def standard(self, measures: Tensor) -> Tensor:
         """[N, MEASURES], mostly within 1."""

@@ -64,8 +64,8 @@ def test_features_equal_those_of_openai_clip(weights, photo_clip):
         prompts = ZeroShotPrompts()(photo_clip)[0]
     expected = expected / expected.norm(dim=-1, keepdim=True)
     words = words / words.norm(dim=-1, keepdim=True)
-    # fp32: sums in another order.
-    torch.testing.assert_close(photo_clip.encode_image(images), expected, rtol=0, atol=1e-5)
+    # fp32: sums in another order. The whitened projection raises rounding with what is faint.
+    torch.testing.assert_close(photo_clip.encode_image(images), expected, rtol=0, atol=1e-4)
     torch.testing.assert_close(prompts, words, rtol=0, atol=1e-5)
 
 
