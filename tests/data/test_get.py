@@ -1,5 +1,6 @@
 """Fetching a data set whole or not at all."""
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -57,6 +58,10 @@ def test_killed_at_any_moment_it_resumes(small, tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         process.join()
+        with contextlib.suppress(ProcessLookupError):  # its git processes die a moment later
+            while True:
+                os.killpg(process.pid, 0)
+                time.sleep(0.01)
         assert not root.exists() or files_of(root) == FILES  # never half of it
     assert kills > 0
     assert get("biq2021", root).ok

@@ -129,4 +129,6 @@ def test_two_processes_report_the_metrics_of_one(mixed: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     together = json.loads((folder / "metrics.json").read_text())
-    assert together == pytest.approx(alone, abs=1e-6)
+    # Scores of these weights hardly spread: float32 rounding, which differs with the composition of
+    # a batch, shows in the fifth digit of PLCC.
+    assert together == pytest.approx(alone, abs=1e-4)

@@ -35,7 +35,7 @@ def compare(
     batch_size: int = 16,
     workers: int | None = None,
     max_pixels: int | None = None,
-    oversize: Literal["error", "resize"] = "error",
+    oversize: Literal["tile", "error", "resize"] = "tile",
     overwrite: bool = False,
 ) -> int:
     """Compare two folders of the same pictures, such as before and after a restoration.
@@ -57,9 +57,10 @@ def compare(
         device: Such as cpu, cuda or cuda:1 (default: the GPU if there is one).
         batch_size: Largest number of pictures in a batch.
         workers: Decoding threads (default: one per core).
-        max_pixels: Largest picture, in pixels; --oversize decides about larger ones.
-        oversize: With --max-pixels: list larger pictures as failures, or resize them before
-            scoring, which does not give the published score.
+        max_pixels: Largest picture, in pixels, that is scored in one piece (default: 8,388,608 on
+            a ResNet); --oversize decides about larger ones.
+        oversize: Score larger pictures in tiles, which gives the same score (not on a ViT), list
+            them as failures, or resize them before scoring.
         overwrite: Replace the results of a finished comparison.
 
     Returns:

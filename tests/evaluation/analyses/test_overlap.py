@@ -64,7 +64,7 @@ def test_identical_and_near_duplicates_by_hand() -> None:
     np.testing.assert_allclose(found["pixels"], [1, 1])
     few, left = duplicates(tested, trained, most=0)
     assert few["image"].tolist() == ["a"]
-    assert left == 2
+    assert left == 9  # all three of the training for x, y and w
     unknown = invented("abc", eye[:3], "123", [False] * 3)
     alone, left = duplicates(tested, unknown)
     assert alone["image"].tolist() == ["a"]
