@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on_within_a_shard(mixed: Path, tmp_path: Path, score
     with ScoreFile(tmp_path / "s.csv", scorer.names, scorer.settings) as file:
         parts, again = _resume(places, file)
     # 39 scores and 2 failures are 30 files and 11 pictures of the first shard; the 2 come again.
-    table = pa.Table.from_pylist([{**p._asdict(), "place": p.place.encode()} for p in parts])
+    table = pa.Table.from_pylist([{**p._asdict(), "location": p.location.encode()} for p in parts])
     left = [Picture(**row) for part in _list(table) for row in part.to_pylist()]
     assert [p.name for p in left[:again]] == [f"{mixed}/07.png", f"{mixed}/s.tar/03.png"]
     assert [p.name for p in left[again : again + 19]] == [
