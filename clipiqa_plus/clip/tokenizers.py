@@ -42,7 +42,7 @@ class Tokenizer(ABC):
         """Pad the ids of P pairs of prompts to one length.
 
         Args:
-            prompts: [P][2] lists of ids, start and end tokens included.
+            prompts: Lists of ids, two for each of the P pairs, start and end tokens included.
 
         Returns:
             Ids, int64 [P, 2, L], and the position of the text feature in each, int64 [P, 2].

@@ -90,7 +90,7 @@ class PromptSource(nn.Module):
 
     Args:
         pairs: Antonym pairs, see :func:`resolve_pairs`.
-        prompts: Token ids of the P pairs, [P][2] lists.
+        prompts: Lists of token ids, two for each of the P pairs.
         tokenizer: The tokenizer that made them, of the backbone that will encode them.
 
     Attributes:
