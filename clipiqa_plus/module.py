@@ -209,17 +209,17 @@ class CLIPIQAPlus(LightningModule):
             scores = scores.mean(dim=-1, keepdim=True)
         return scores if scores.ndim == 2 else scores.mean(dim=0)
 
-    def grade_features(self, features: Tensor) -> Tensor:
+    def grade_features(self, features: Tensor, text: Tensor) -> Tensor:
         """Return the distributions over grades whose means are the scores.
 
         Args:
             features: Unit features, float32 [B, D].
+            text: Text features, see :meth:`text_features`.
 
         Returns:
             Probabilities, float32 [B, T, K], worst grade first. There are none with a regressor.
         """
-        scale = self.prompts.logit_scale(self.backbone)
-        grades = grade_probabilities(features, self.text_features(), scale)
+        grades = grade_probabilities(features, text, self.prompts.logit_scale(self.backbone))
         if self.reduction == "mean":
             grades = grades.mean(dim=-2, keepdim=True)
         return grades if grades.ndim == 3 else grades.mean(dim=0)
@@ -252,10 +252,10 @@ class CLIPIQAPlus(LightningModule):
                 "model.zero_shot())"
             )
 
-    def _scores(self, batch: dict[str, Any]) -> Tensor:
+    def _scores(self, batch: dict[str, Any], text: Tensor | None = None) -> Tensor:
         if "features" not in batch:
             batch["features"] = self.backbone.encode_image(batch["image"])
-        scores = self.score_features(batch["features"])
+        scores = self.score_features(batch["features"], text)
         if scores.shape != batch["mos"].shape:
             raise ValueError(
                 f"{scores.shape[1]} scores for {batch['mos'].shape[1]} target columns: give as "
@@ -264,12 +264,11 @@ class CLIPIQAPlus(LightningModule):
         return scores
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Return the loss of a batch; its mean over the epoch is logged.
-
-        L-BFGS tries several points per step and keeps the best: its loss is logged.
-        """
-        scores = self._scores(batch)
-        grades = self.grade_features(batch["features"]) if self.loss in GRADE_LOSSES else None
+        """Return the loss of a batch; logged is the mean of the epoch, or L-BFGS's lowest."""
+        text = self.text_features()  # once: it is the cost of a step
+        scores = self._scores(batch, text)
+        graded = self.loss in GRADE_LOSSES
+        grades = self.grade_features(batch["features"], text) if graded else None
         loss = training_loss(self.loss, Predicted(scores, grades), Labels.of(batch))
         how: Any = {"on_step": False, "on_epoch": True, "sync_dist": True, "prog_bar": True}
         how["reduce_fx"] = "min" if isinstance(self.trainer.optimizers[0], LBFGS) else "mean"

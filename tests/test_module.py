@@ -60,6 +60,18 @@ def test_logged_loss_is_the_mean_over_the_epoch(clip: FrozenCLIP, tmp_path: Path
     assert float(fit.callback_metrics["train/loss"]) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["mse", "emd"])
+def test_a_training_step_runs_the_text_tower_once(
+    clip: FrozenCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    model = CLIPIQAPlus(clip, optimizer=adam, loss=loss)
+    passes = []
+    text = model.text_features
+    monkeypatch.setattr(model, "text_features", lambda: passes.append(1) or text())
+    trainer(tmp_path, max_epochs=1, limit_val_batches=0).fit(model, Features())
+    assert len(passes) == 3  # batches
+
+
 def test_training_lowers_the_loss(clip: FrozenCLIP, tmp_path: Path) -> None:
     model, data = CLIPIQAPlus(clip, optimizer=adam), Features(batch_size=20)
     losses = []

@@ -229,6 +229,7 @@ def training_overlaps(
         source that has something to say.
     """
     tables, notes = [pd.DataFrame(columns=["prompts", "trained_data", *COLUMNS])], {}
+    compared: dict[tuple[str, str, int], tuple[pd.DataFrame, str]] = {}  # seeds share their data
     for name, source in sources.items():
         file = source_file(source)
         if file is None:
@@ -237,16 +238,21 @@ def training_overlaps(
             training = training_data(file)
             if training is None:
                 continue
-            trained = pictures_of(training, "train", source.backbone, cache)
+            key = training.label, training.split.digest, id(source.backbone)
+            trained = None
+            if key not in compared:
+                trained = pictures_of(training, "train", source.backbone, cache)
         except (OSError, ValueError) as error:
             notes[name] = f"its training pictures are not compared with these: {error}"
             continue
-        tested = pictures_of(data, part, source.backbone, cache)
-        found, left = duplicates(tested, trained, most=MOST)
-        if note := overlap_note(found, left, tested, trained):
+        if trained is not None:
+            tested = pictures_of(data, part, source.backbone, cache)
+            rows, left = duplicates(tested, trained, most=MOST)
+            compared[key] = rows, overlap_note(rows, left, tested, trained)
+        found, note = compared[key]
+        if note:
             notes[name] = note
         if len(found):
-            found.insert(0, "prompts", name)
-            found.insert(1, "trained_data", training.title or training.name or "own data")
-            tables.append(found)
+            trained_data = training.title or training.name or "own data"
+            tables.append(found.assign(prompts=name, trained_data=trained_data)[list(tables[0])])
     return pd.concat(tables[1:] or tables, ignore_index=True), notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from PIL import Image
 from clipiqa_plus.clip import FrozenCLIP
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.data.tables import TableData
+from clipiqa_plus.evaluation.analyses import overlap
 from clipiqa_plus.evaluation.analyses.overlap import (
     ALIKE,
     Pictures,
@@ -147,7 +149,7 @@ def test_training_data_is_that_of_the_run(recipes: tuple[Path, Path], tmp_path: 
 
 
 def test_an_evaluation_counts_and_lists_duplicates_of_its_training(
-    recipes: tuple[Path, Path], clip: FrozenCLIP, tmp_path: Path
+    recipes: tuple[Path, Path], clip: FrozenCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -169,6 +171,13 @@ def test_an_evaluation_counts_and_lists_duplicates_of_its_training(
     assert note in found.about["sources"]["learned"]["overlap"]
     results = compare_evaluated(found).results
     assert note in results["note"][0]
+    looked = Mock(wraps=duplicates)
+    monkeypatch.setattr(overlap, "duplicates", looked)
+    both = {"learned": source, "again": source}
+    table, notes = training_overlaps(both, data, "test", FeatureCache(str(tmp_path / "features")))
+    assert notes["again"] == notes["learned"]
+    assert table["prompts"].value_counts().nunique() == 1
+    assert looked.call_count == 1  # the same training is compared once
     (recipes[1].parent / "0.png").unlink()  # the training's pictures are gone
     _, notes = training_overlaps({"learned": source}, data, "test", FeatureCache())
     assert "its training pictures are not compared with these" in notes["learned"]
