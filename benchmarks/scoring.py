@@ -35,6 +35,7 @@ from timing import Row, options, report
 from torchvision.io import write_jpeg
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.clip.conventions import OPENAI
 from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.data.images import read_rgb
 from clipiqa_plus.inference.bulk import score_files
@@ -157,7 +158,8 @@ def memory(place: Path, counts: Sequence[int], threads: int, quick: bool) -> lis
         folder = place / f"listed{count}"
         make_files(folder, count, 32)
         arguments = ["score", str(folder), "--backbone", str(weights), "--device", "cpu"]
-        arguments += ["--out", str(place / f"listed{count}.csv")]
+        arguments += ["--activation", OPENAI.activation, "--mean", *map(str, OPENAI.mean)]
+        arguments += ["--std", *map(str, OPENAI.std), "--out", str(place / f"listed{count}.csv")]
         done = subprocess.run(
             [sys.executable, "-c", COMMAND, str(threads), *arguments],
             check=True,
