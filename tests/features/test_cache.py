@@ -52,9 +52,9 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     seen: list[str] = []
     scores = CLIPIQAPlus._scores
 
-    def watching(self: CLIPIQAPlus, batch: dict[str, Any]) -> Tensor:
+    def watching(self: CLIPIQAPlus, batch: dict[str, Any], *text: Tensor) -> Tensor:
         seen.append("features" if "features" in batch else "image")
-        return scores(self, batch)
+        return scores(self, batch, *text)
 
     monkeypatch.setattr(CLIPIQAPlus, "_scores", watching)
     yield seen
