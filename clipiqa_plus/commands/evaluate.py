@@ -87,6 +87,7 @@ def evaluate(
     from clipiqa_plus.data.mixed import MixedData, single_sets
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results, terminal
     from clipiqa_plus.evaluation.analyses import tables as analyses
+    from clipiqa_plus.evaluation.analyses.pooled import ALL_SETS, pooled_krasula
     from clipiqa_plus.evaluation.comparison import NOTHING
     from clipiqa_plus.evaluation.coverage import coverage_lines
     from clipiqa_plus.features import FeatureCache
@@ -105,6 +106,7 @@ def evaluate(
     if own and naming.ZERO_SHOT not in named.values():
         raise ValueError("--pair gives the words of zero_shot: name it in --prompts")
     further: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     if views and repeats:
         raise ValueError("--views and --repeats do not go together")
     require_loggers(wandb, tensorboard)
@@ -134,12 +136,15 @@ def evaluate(
                 more = analyses.analyse(found.scores, list(sources))
                 overlap = {analyses.OVERLAP: found.overlap} if len(found.overlap) else {}
                 further = analyses.add(further, label, {**more.tables, **overlap})
-                found.about["left_out"] = more.left_out
+                found.about["left_out"], kept[label] = more.left_out, found.scores
                 results.save(folder, label, tables, found, record, further)
         for name, reason in absent.items():
             console.print(f"absent: {name}: {reason}", markup=False)
         if repeats:
             return tables.results
+        if pooled := pooled_krasula(kept, list(named)):
+            further = analyses.add(further, ALL_SETS, pooled)
+            results.save_tables(folder, further, record)
         results.save_training(folder, named)
         page = write_report(folder, report)
         log_evaluation(folder, wandb, tensorboard, page)

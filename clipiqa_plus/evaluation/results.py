@@ -208,8 +208,7 @@ def save(
             :mod:`~clipiqa_plus.evaluation.analyses.tables`.
     """
     (folder / name).mkdir(parents=True, exist_ok=True)
-    for old in (RECORD, REPORT):
-        (folder / old).unlink(missing_ok=True)
+    _reopen(folder)
     # "./" names the same file, and keeps a spreadsheet from reading the name as a formula.
     skipped = pd.DataFrame(
         [
@@ -224,14 +223,35 @@ def save(
     _save_parquet(folder / name / THUMBNAILS, found.thumbnails)
     pairs = gmad_pairs(found.scores, list(found.about["sources"]))
     write_json(folder / name / GMAD, _records(pairs))
-    shown = {DIFFERENCES: tables.differences, **named(tables), **(further or {})}
-    for kind, table in shown.items():
+    record["data"][name] = found.about
+    save_tables(
+        folder, {DIFFERENCES: tables.differences, **named(tables), **(further or {})}, record
+    )
+
+
+def save_tables(
+    folder: Path, tables: Mapping[str, pd.DataFrame], record: Mapping[str, Any]
+) -> None:
+    """Write tables of an evaluation, and its record last.
+
+    Args:
+        folder: Gets each table as csv, json, md and tex, and ``evaluation.json``.
+        tables: Tables by name.
+        record: See :func:`start_record`.
+    """
+    _reopen(folder)
+    for kind, table in tables.items():
         write_text(folder / f"{kind}.csv", table.to_csv(index=False))
         write_json(folder / f"{kind}.json", _records(table))
         write_text(folder / f"{kind}.md", markdown(table))
         write_text(folder / f"{kind}.tex", latex(table))
-    record["data"][name] = found.about
     write_json(folder / RECORD, record)
+
+
+def _reopen(folder: Path) -> None:
+    """Mark an evaluation as unfinished until its record is written again."""
+    for old in (RECORD, REPORT):
+        (folder / old).unlink(missing_ok=True)
 
 
 def save_training(folder: Path, prompts: Mapping[str, str]) -> None:

@@ -5,6 +5,9 @@ New methodology for performance evaluation", QoMEX 2016. Two pictures are *diffe
 of their MOS is significant, else *similar*. Scores should differ more between different pictures
 than between similar ones (AUC_DS), and in the direction of the MOS (AUC_BW and the share of correct
 signs, CC0). No mapping to the MOS scale is needed, and data sets can be pooled.
+
+Each different pair counts both ways round in AUC_BW, as in the authors' code, so that the order of
+the pictures plays no part.
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ def rated_pairs(
         mos_std: [N] standard deviations of single ratings, on the scale of ``mos``.
         n_ratings: [N] numbers of ratings.
         sets: [N] data sets; only pictures of the same set are paired. None: one set.
-        level: Two-sided confidence level of the z-test that makes a pair different.
+        level: Two-sided confidence level of the z-test that makes a pair different; the authors'
+            code takes 0.9, a one-sided test at 95%.
         most: Number of pairs to sample if there are more.
         seed: Random seed.
 
@@ -170,32 +174,38 @@ def krasula(
 
     Returns:
         One analysis for each of :data:`ANALYSES`: AUC of the absolute score difference, different
-        against similar pairs; AUC of the score difference, first better against second better;
-        share of different pairs whose score difference has the right sign, with equal scores
-        counted as half.
+        against similar pairs; AUC of the score difference, better less worse picture against worse
+        less better one; share of different pairs whose score difference has the right sign, with
+        equal scores counted as half.
     """
     x = np.atleast_2d(np.asarray(predictions, np.float64))
     change = x[:, pairs.first] - x[:, pairs.second]
-    different = pairs.relation != 0
-    first_better = pairs.relation[different] > 0
+    different = np.flatnonzero(pairs.relation)
+    gain = change[:, different] * pairs.relation[different]
     found = {}
     for name, scores, labels, used in (
-        ("AUC_DS", np.abs(change), different, np.ones_like(different)),
-        ("AUC_BW", change[:, different], first_better, different),
+        ("AUC_DS", np.abs(change)[:, None], pairs.relation != 0, np.arange(change.shape[1])),
+        ("AUC_BW", np.stack([gain, -gain], axis=1), _halves(len(different)), different),
     ):
-        value, placements = delong(scores, labels)
+        value, placements = delong(scores.reshape(len(x), len(labels)), labels)
         # Deviation of each case's placement, divided by the number of cases with its label.
         sizes = np.where(labels, labels.sum(), (~labels).sum())
+        parts = (placements - value[:, None]) / sizes
         influence = np.zeros_like(change)
-        influence[:, used] = (placements - value[:, None]) / sizes
+        influence[:, used] = parts.reshape(scores.shape).sum(axis=1)  # of one case, or of both
         p = [_delong_p(value[list(row)], placements[list(row)], labels) for row in rows]
         found[name] = Analysis(value, influence, np.array(p))
-    right = (np.sign(change[:, different]) * pairs.relation[different] + 1) / 2
-    value = right.mean(axis=1) if different.any() else np.full(len(x), np.nan)
+    right = (np.sign(gain) + 1) / 2
+    value = right.mean(axis=1) if len(different) else np.full(len(x), np.nan)
     influence = np.zeros_like(change)
-    influence[:, different] = (right - value[:, None]) / max(int(different.sum()), 1)
+    influence[:, different] = (right - value[:, None]) / max(len(different), 1)
     found["CC0"] = Analysis(value, influence, np.full(len(rows), np.nan))
     return found
+
+
+def _halves(size: int) -> NDArray[np.bool_]:
+    """Labels of as many positive as negative cases, the positive ones first."""
+    return np.arange(2 * size) < size
 
 
 def compare(
@@ -208,7 +218,10 @@ def compare(
     """Test differences between sources by sign flips over pictures or contents.
 
     A content contributes the influence of all its pairs (Hajek's projection), so pairs that share
-    pictures are not treated as independent.
+    pictures are not treated as independent. A pair of two contents contributes to both; so that its
+    own noise is not counted twice, contributions are scaled to the variance for dyadic data, the
+    sum over all pairs of pairs that share a content (Aronow, Samii, Assenova, Political Analysis
+    23(4), 2015). This matters where pairs are sampled, and each content has few of them.
 
     Args:
         analyses: Result of :func:`krasula`.
@@ -222,16 +235,20 @@ def compare(
     """
     _, unit = np.unique(groups, return_inverse=True)
     units = int(unit.max()) + 1
-    one, two = unit[pairs.first], unit[pairs.second]
+    one, two = np.sort([unit[pairs.first], unit[pairs.second]], axis=0)
+    apart = one != two
+    _, link = np.unique((one * units + two)[apart], return_inverse=True)
     shares = np.bincount(unit, minlength=units) / len(unit)
     contributions = []
     for analysis in analyses.values():
         for reference, other in rows:
             change = analysis.influence[other] - analysis.influence[reference]
             summed = np.bincount(one, change, units)
-            summed += np.bincount(two, np.where(one == two, 0, change), units)
+            summed += np.bincount(two, np.where(apart, change, 0), units)
+            counted = float(np.square(summed).sum())
+            twice = float(np.square(np.bincount(link, change[apart])).sum())
             value = analysis.value[other] - analysis.value[reference]
-            contributions.append(summed + value * shares)
+            contributions.append(_scale(counted, twice) * summed + value * shares)
     weights = np.tile(shares, (len(contributions), 1))
     tests = sign_flips(np.reshape(contributions, weights.shape), weights, **options)
     parts = (np.split(values, len(analyses)) for values in tests)
@@ -239,3 +256,11 @@ def compare(
         name: PairedTest(*part)
         for name, part in zip(analyses, zip(*parts, strict=True), strict=True)
     }
+
+
+def _scale(counted: float, twice: float) -> float:
+    """Root of the share of the squared contributions that is left when no pair counts twice.
+
+    At least half is left in the mean, and in the sample by this bound.
+    """
+    return float(np.sqrt(max(1 - twice / counted, 0.5))) if counted > 0 else 1.0

@@ -16,6 +16,7 @@ from PIL import Image
 
 from clipiqa_plus.inference.bulk.inputs import picture_named
 from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
+from clipiqa_plus.report.histograms import histogram
 from clipiqa_plus.report.rendering import render
 from clipiqa_plus.training.run_folder import write_text
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 50_000
 _PIXELS = 480
-_BINS = 40
 
 
 def write_gallery(
@@ -61,7 +61,7 @@ def write_gallery(
         "names": names,
         "verdict": _verdict(values, names, settings["preset"]),
         "chosen": _described(len(tiles), len(values), most),
-        "histograms": [_histogram(name, values[:, at]) for at, name in enumerate(names)],
+        "distributions": [histogram(name, values[:, at]) for at, name in enumerate(names)],
         "tiles": tiles,
     }
     page = Path(page)
@@ -109,24 +109,6 @@ def _described(shown: int, count: int, most: int) -> str:
         return "All pictures."
     others = f"the {most} highest, the {most} lowest, and others evenly in between"
     return f"{shown} of {count:,}: {others}."
-
-
-def _histogram(name: str, values: NDArray[np.floating]) -> dict[str, Any]:
-    """Bars of a histogram as percentages of the highest, and its words."""
-    values = values.astype(np.float64)
-    low, mean, high = values.min(), values.mean(), values.max()
-    room = 0.0 if high - low > 1e-6 else 0.01  # equal scores have no width
-    counts, edges = np.histogram(values, _BINS, (low - room, high + room))
-    at = int(counts.argmax())
-    return {
-        "name": name,
-        "bars": (100 * counts / counts.max()).round(1).tolist(),
-        "low": f"{edges[0]:.3f}",
-        "high": f"{edges[-1]:.3f}",
-        "numbers": f"mean {mean:.3f}, standard deviation {values.std():.3f}",
-        "label": f"Histogram of {name}: from {low:.3f} to {high:.3f}, most of them between "
-        f"{edges[at]:.3f} and {edges[at + 1]:.3f}.",
-    }
 
 
 def _chunks(scores: str | PathLike[str]) -> Iterator[pd.DataFrame]:

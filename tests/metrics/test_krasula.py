@@ -23,16 +23,17 @@ def test_analysis_equals_a_loop_over_pairs() -> None:
     x, mos, std, n = rated()
     found = krasula(x, rated_pairs(mos, std, n))
     for s in range(2):
-        different, similar, better, worse, right = [], [], [], [], []
+        different, similar, better, right = [], [], [], []
         for i, j in combinations(range(40), 2):
             z = (mos[i] - mos[j]) / np.sqrt(std[i] ** 2 / n[i] + std[j] ** 2 / n[j])
             change = x[s, i] - x[s, j]
             if 2 * stats.norm.sf(abs(z)) < 0.05:
                 different.append(abs(change))
-                (better if z > 0 else worse).append(change)
+                better.append(change if z > 0 else -change)
                 right.append(0.5 if change == 0 else float((change > 0) == (z > 0)))
             else:
                 similar.append(abs(change))
+        worse = [-change for change in better]
         for name, a, b in (("AUC_DS", different, similar), ("AUC_BW", better, worse)):
             area = stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))
             assert found[name].value[s] == pytest.approx(area)
@@ -84,6 +85,50 @@ def test_level_holds_although_pairs_share_pictures() -> None:
     for name in ("AUC_DS", "AUC_BW", "CC0"):
         assert 0.025 <= np.mean(rejected[name]) <= 0.075  # standard error 0.009
     assert np.mean(rejected["DeLong"]) > 0.15  # what taking pairs as independent would cost
+
+
+def test_level_holds_where_few_pairs_are_sampled() -> None:
+    rng = np.random.default_rng(0)
+    rejected: dict[str, list[bool]] = {name: [] for name in ("AUC_DS", "AUC_BW", "CC0")}
+    for seed in range(1000):
+        mos = rng.uniform(1, 5, 100)
+        x = mos + rng.normal(size=(2, 100))
+        pairs = rated_pairs(mos, np.ones(100), np.full(100, 20), most=500, seed=seed)
+        analyses = krasula(x, pairs)
+        for name, test in compare(analyses, pairs, [(0, 1)], np.arange(100), flips=199).items():
+            rejected[name].append(bool(test.p[0] <= 0.05))
+    for name, found in rejected.items():
+        assert 0.029 <= np.mean(found) <= 0.071, (
+            name
+        )  # three standard errors; 0.01 if pairs counted twice
+
+
+def test_flipped_signs_have_the_variance_for_dyadic_data() -> None:
+    x, mos, std, n = rated(30)
+    pairs = rated_pairs(mos, std, n, most=200)  # some twice
+    found = krasula(x, pairs)["AUC_BW"]
+    unit = np.arange(30) // 2
+    change = found.influence[1] - found.influence[0]
+    ends = [{unit[i], unit[j]} for i, j in zip(pairs.first, pairs.second, strict=True)]
+    variance = sum(
+        change[p] * change[q] for p, q in product(range(200), repeat=2) if ends[p] & ends[q]
+    )
+    test = compare({"AUC_BW": found}, pairs, [(0, 1)], unit, flips=20_000)["AUC_BW"]
+    effect = found.value[1] - found.value[0]
+    spread = np.sqrt(variance + effect**2 / 15)  # the effect itself is flipped in 15 contents
+    assert test.p[0] == pytest.approx(2 * stats.norm.sf(abs(effect) / spread), abs=0.02)
+
+
+def test_the_order_of_the_pictures_plays_no_part() -> None:
+    x, mos, std, n = rated()
+    order = np.random.default_rng(3).permutation(40)
+    found = [
+        krasula(x[:, rows], rated_pairs(mos[rows], std[rows], n[rows]), [(0, 1)])
+        for rows in (np.arange(40), order)
+    ]
+    for name in ("AUC_DS", "AUC_BW", "CC0"):
+        np.testing.assert_allclose(found[0][name].value, found[1][name].value, rtol=1e-12)
+        np.testing.assert_allclose(found[0][name].p_delong, found[1][name].p_delong, rtol=1e-9)
 
 
 def test_interval_of_a_difference_is_that_of_resampled_pictures() -> None:

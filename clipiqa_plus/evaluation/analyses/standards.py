@@ -180,9 +180,10 @@ def _nothing(sources: list[str], pairs: list[tuple[int, int]], note: str) -> Sta
 
 def _sets(scores: pd.DataFrame) -> NDArray[Any] | None:
     """The groups within which pictures are paired: data sets, or contents where MOS demand it."""
-    columns = [name for name in ("data",) if name in scores]
-    columns += ["content"] if WITHIN_CONTENT in scores else []
-    return scores.groupby(columns, sort=False).ngroup().to_numpy() if columns else None
+    keys = scores[[name for name in ("data",) if name in scores]].copy()
+    if WITHIN_CONTENT in scores:
+        keys["content"] = scores["content"].where(scores[WITHIN_CONTENT].astype(bool), "")
+    return keys.groupby(list(keys), sort=False).ngroup().to_numpy() if len(keys.columns) else None
 
 
 def _pearson(mapped: Floats, mos: Floats) -> float:
