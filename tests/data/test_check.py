@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -101,7 +104,7 @@ def test_facts_of_every_benchmark():
     for column in ("title", "protocol", "source", "terms", "obtain"):
         assert (table[column].str.len() > 2).all(), column
     assert (table["low"] < table["high"]).all()
-    assert set(table.index[table["better"] == "lower"]) == {"csiq", "live"}
+    assert set(table.index[table["better"] == "lower"]) == {"csiq", "live", "live_md"}
     assert table["pictures"]["ava"] == 255_530
     shown = text(render_facts(facts()))
     for benchmark in BENCHMARKS.values():
@@ -141,3 +144,15 @@ def test_checksums_of_the_files_that_are_fetched(labels):
                 content = gzip.decompress((labels / name / f"{file.name}.gz").read_bytes())
             assert hashlib.sha256(content).hexdigest() == file.sha256
             assert len(content) == file.size
+
+
+def test_the_page_lists_every_benchmark_with_its_facts():
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    table = facts()
+    assert [row[0].strip("`") for row in rows] == list(table["name"])
+    for row, fact in zip(rows, table.itertuples(), strict=True):
+        count = "all" if pd.isna(fact.pictures) else f"{fact.pictures:,}"
+        scale = f"{fact.low:g} to {fact.high:g}, {fact.better}"
+        assert row[1:5] == [f"[{fact.title}]({fact.source})", count, scale, fact.protocol]
+    assert f"{len(table)} data sets" in page

@@ -60,6 +60,7 @@ def stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
     views.write_text(views.read_text().replace("384", "32").replace("count: 8", "count: 2"))
     for path in (
         "data/biq2021/Images/a.png",
+        "data/kadis700k/dist_imgs/a_01_01.bmp",
         "photos/a.png",
         "photos/b.jpg",
         "photos/c.png",

@@ -1,6 +1,9 @@
-"""AVA: photographs rated for beauty, not for quality."""
+"""Photographs rated for beauty: AVA, and PARA, which is rated for quality too."""
 
 from __future__ import annotations
+
+import os
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -78,3 +81,93 @@ class AVA(Benchmark):
             "in AVA.txt"
         )
         return pd.Series(np.where(is_test, "test", "train"), index=ids.index)
+
+
+_PARA_LABELS = {"train": "annotation/PARA-GiaaTrain.csv", "test": "annotation/PARA-GiaaTest.csv"}
+_PARA_COUNTS = [f"aestheticScore_{1 + k / 2:.1f}" for k in range(9)]
+_PARA_ATTRIBUTES = {
+    "quality": "quality",
+    "aesthetic": "aesthetic",
+    "composition": "composition",
+    "color": "color",
+    "dof": "depth_of_field",
+    "light": "light",
+    "content": "interest",
+}
+"""Name of each attribute in the label files, and its column here (``content`` is the reference or
+scene of a picture)."""
+
+
+class PARA(Benchmark):
+    """PARA (Yang et al., CVPR 2022): 31,220 photographs rated for quality, beauty and attributes.
+
+    All scores are on 1-5. Beauty is rated in half steps, and the nine counts are given; of the
+    other scores the means, and deviations where the file has them. The columns ``quality``,
+    ``aesthetic``, ``composition``, ``color``, ``depth_of_field``, ``light`` and ``interest`` can be
+    targets; the session is part of the sample id.
+
+    The files were not seen whole: their columns are known from the README and from public readers.
+
+    Args:
+        root: Folder with ``imgs/`` and ``annotation/``.
+        score: The score used as MOS: ``quality``, or ``aesthetic`` with its counts.
+        **options: The arguments of :class:`Benchmark`.
+    """
+
+    name = "para"
+    title = "PARA"
+    count = 31_220
+    mos_range = (1.0, 5.0)
+    default_split = "official"
+    protocol = "official train/test lists"
+    source = "https://cv-datasets.institutecv.com/#/data-sets"
+    terms = "research and learning only, OPPO's agreement"
+    labels = (_PARA_LABELS["train"],)
+    folders = ("imgs",)
+    nested = ("PARA",)
+    editions = (("PARA-GiaaAll.csv", "is a third party's join of the two official lists"),)
+    obtain = (
+        "Ask for PARA.zip at https://cv-datasets.institutecv.com/#/data-sets and unpack it as it "
+        "is: imgs/ and annotation/ side by side"
+    )
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        score: Literal["quality", "aesthetic"] = "quality",
+        **options: Any,
+    ) -> None:
+        super().__init__(root, **options)
+        self.score = score
+
+    def read_annotations(self) -> pd.DataFrame:
+        """Read both lists of mean scores; the personal scores beside them are not read."""
+        tables = [self._read(part, name) for part, name in _PARA_LABELS.items()]
+        return pd.concat(tables, ignore_index=True)
+
+    def _read(self, part: str, name: str) -> pd.DataFrame:
+        path = self.label_file(name)
+        means = [f"{attribute}Score_mean" for attribute in _PARA_ATTRIBUTES]
+        columns = ["imageName", "sessionId", *_PARA_COUNTS, *means]
+        table = read_csv(path, columns, self.obtain)
+        counts = pd.DataFrame(
+            {
+                f"count_{grade}": whole_numbers(table[column], path, self.obtain)
+                for grade, column in enumerate(_PARA_COUNTS, start=1)
+            }
+        )
+        out = pd.DataFrame(
+            {
+                "image": table["sessionId"].astype(str) + "/" + table["imageName"].astype(str),
+                "split": part,
+                "n_ratings": counts.sum(axis=1),
+            }
+        )
+        for attribute, own in _PARA_ATTRIBUTES.items():
+            out[own] = table[f"{attribute}Score_mean"]
+            if f"{attribute}Score_std" in table:
+                out[f"{own}_std"] = table[f"{attribute}Score_std"]
+        out["mos"] = out[self.score]
+        if f"{self.score}_std" in out:
+            out["mos_std"] = out[f"{self.score}_std"]
+        return out.join(counts) if self.score == "aesthetic" else out

@@ -1,4 +1,4 @@
-"""AI-generated and computer-generated pictures: AGIQA-3K, AGIQA-1K, CGIQA-6K."""
+"""AI-generated and computer-generated pictures: AGIQA, AIGCIQA2023, AIGIQA-20K, CGIQA-6K."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 from lightning.pytorch.utilities import rank_zero_warn
 
 from clipiqa_plus.data.benchmarks.common import Benchmark, LabelDownload
-from clipiqa_plus.data.labels import read_csv, read_sheet
+from clipiqa_plus.data.labels import read_csv, read_mat, read_sheet
 
 
 class AGIQA3K(Benchmark):
@@ -104,6 +104,142 @@ class AGIQA1K(Benchmark):
                 f"MOS {table.loc[superseded, 'mos'].iloc[0]:.3f} is dropped"
             )
         return table[~superseded]
+
+
+_AIGCIQA_SCORES = {"mos": 1, "authenticity": 2, "correspondence": 3}
+"""Column of each score, and its number in the names of the label files."""
+
+
+class AIGCIQA2023(Benchmark):
+    """AIGCIQA2023 (Wang et al., 2023): 2,400 pictures, six generators, 100 prompts.
+
+    The MOS is that of quality; ``authenticity`` and ``correspondence`` (with the prompt) can also
+    be targets. Scores are z-scored per rater and stretched to 0-100; those of quality lie between
+    27 and 72. Picture ``n.png`` belongs to row n, counted from 0: six generators, 100 prompts each,
+    four pictures of each prompt. The content is the number of the prompt.
+
+    Two layouts of the authors are read: MATLAB files in ``DATA/MOS/``, and text files with one
+    score per line. Deviations (``DATA/STD/``) are not: on which scale they are is unverified.
+    """
+
+    name = "aigciqa2023"
+    title = "AIGCIQA2023"
+    count = 2_400
+    mos_range = (0.0, 100.0)
+    default_split = "random"
+    protocol = "random 75/25 or 80/20, also by prompt"
+    source = "https://github.com/wangjiarui153/AIGCIQA2023"
+    terms = "not stated"
+    labels = ("DATA/MOS/mosz1.mat", "MOS/mosz1.mat", "moz1.txt")
+    folders = ("Image/allimg", "allimg")
+    nested = ("AIGCIQA2023",)
+    editions = (
+        ("AIGIQA2023.json", "lists each picture once for each question about it"),
+        ("AIGCIQA2023.csv", "is a third party's list"),
+    )
+    obtain = (
+        "Get the data set by the links of https://github.com/wangjiarui153/AIGCIQA2023 and unpack "
+        "it as it is: Image/allimg/ with DATA/MOS/, or allimg/ with moz1.txt to moz3.txt"
+    )
+
+    def read_annotations(self) -> pd.DataFrame:
+        """Read the three scores in the order of the pictures' numbers."""
+        scores = {name: self._scores(number) for name, number in _AIGCIQA_SCORES.items()}
+        lengths = {len(values) for values in scores.values()}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"{self.label_file()}: the three label files have {sorted(lengths)} scores; they "
+                f"belong to the same pictures: this copy was altered. {self.obtain}"
+            )
+        table = pd.DataFrame(scores)
+        rows = pd.Series(range(len(table)))
+        table["image"] = rows.astype(str) + ".png"
+        table["content"] = (rows % 400 // 4).map("{:03d}".format)
+        return table
+
+    def _scores(self, number: int) -> pd.Series:
+        path = self.label_file(*(name.replace("1.", f"{number}.") for name in self.labels))
+        if path.suffix == ".mat":
+            return pd.Series(read_mat(path, ["MOSz"], self.obtain)["MOSz"])
+        return read_csv(path, ["score"], self.obtain, header=None)["score"]
+
+
+class AIGIQA20K(Benchmark):
+    """AIGIQA-20K (Li et al., CVPR workshops 2024): 20,000 pictures of 15 generators.
+
+    Also known as AIGCQA-30K-Image, the name of its download. Its lists, ``info_train``,
+    ``info_val`` and ``info_test``, come as workbooks or CSV files, and those of validation and test
+    have no scores, as in the NTIRE 2024 challenge: they are taken from a complete list beside them
+    (``info_merge.csv`` or ``data.csv`` with the columns ``name`` and ``mos``). Without such a list,
+    the 14,000 pictures of the training part remain.
+
+    The content is the prompt: 376 pictures of the training part share theirs with an earlier one.
+    """
+
+    name = "aigiqa20k"
+    title = "AIGIQA-20K"
+    count = 20_000
+    mos_range = (0.0, 5.0)
+    default_split = "official"
+    official_sizes = (14_000, 2_000, 4_000)
+    protocol = "official 14000/2000/4000"
+    source = "https://www.modelscope.cn/datasets/lcysyzxdxc/AIGCQA-30K-Image"
+    terms = "Apache-2.0"
+    labels = ("info_train.xlsx", "info_train.csv")
+    folders = ("train", "val", "test", "all", "images", "")
+    nested = ("AIGCQA-30K-Image", "AIGIQA-20K")
+    obtain = (
+        "Get the data set from https://www.modelscope.cn/datasets/lcysyzxdxc/AIGCQA-30K-Image and "
+        "unpack train/, val/ and test/ beside info_train, info_val and info_test; a complete list "
+        "of scores is data.csv of https://huggingface.co/datasets/strawhat/aigciqa-20k"
+    )
+
+    _COMPLETE = ("info_merge.csv", "data.csv")
+
+    @property
+    def expected_rows(self) -> tuple[int, ...]:
+        """20,000, or the training part's 14,000 without a complete list of scores."""
+        return (20_000, 14_000)
+
+    def read_annotations(self) -> pd.DataFrame:
+        """Read names, prompts and scores of all parts whose scores are known."""
+        tables = []
+        for part in ("train", "val", "test"):
+            table = self._read(part)
+            if "mos" not in table:
+                scores = self._scores_of(table["name"], part)
+                if scores is None:
+                    continue
+                table = table.assign(mos=scores)
+            tables.append(table[["name", "prompt", "mos"]].assign(split=part))
+        out = pd.concat(tables, ignore_index=True)
+        out["prompt"] = out["prompt"].fillna("").astype(str)
+        return out.rename(columns={"name": "image", "prompt": "content"})
+
+    def _read(self, part: str) -> pd.DataFrame:
+        path = self.label_file(f"info_{part}.xlsx", f"info_{part}.csv")
+        columns = ["name", "prompt", "mos"] if part == "train" else ["name", "prompt"]
+        if path.suffix == ".xlsx":
+            return read_sheet(path, 0, columns, self.obtain)
+        return read_csv(path, columns, self.obtain, dtype={"prompt": str})
+
+    def _scores_of(self, names: pd.Series, part: str) -> pd.Series | None:
+        """Return the scores of a part from the complete list; None without one."""
+        if not any(self.files.find(name) for name in self._COMPLETE):
+            rank_zero_warn(
+                f"{self.title}: no {' or '.join(self._COMPLETE)} in {self.home}; the "
+                f"{len(names):,} pictures of info_{part} have no scores and are left out"
+            )
+            return None
+        path = self.label_file(*self._COMPLETE)
+        complete = read_csv(path, ["name", "mos"], self.obtain).set_index("name")["mos"]
+        unknown = names[~names.isin(complete.index)]
+        if len(unknown):
+            raise ValueError(
+                f"{path}: no score for {unknown.iloc[0]} of info_{part} ({len(unknown)} such "
+                f"pictures). {self.obtain}"
+            )
+        return names.map(complete)
 
 
 class CGIQA6K(Benchmark):

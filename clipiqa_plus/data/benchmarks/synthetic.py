@@ -1,4 +1,4 @@
-"""Synthetic distortions, split by reference: KADID-10k, TID2013, CSIQ, LIVE, PIPAL."""
+"""Synthetic distortions, split by reference: KADID-10k, CSIQ, LIVE, PIPAL."""
 
 from __future__ import annotations
 
@@ -53,61 +53,6 @@ class KADID10k(Benchmark):
                 "mos": table["dmos"],
                 "mos_std": table["var"],
                 "n_ratings": 30,
-                "content": parts["content"].str.upper(),
-                "distortion": parts["distortion"],
-                "level": parts["level"].astype(int),
-            }
-        )
-
-
-class TID2013(Benchmark):
-    """TID2013 (Ponomarenko et al., 2015): 25 references, 24 distortions, 5 levels.
-
-    One reference is called ``I01`` in some names and ``i01`` in others, and ``.BMP`` in the label
-    file may be ``.bmp`` on disk: files and contents are matched regardless of case.
-    """
-
-    name = "tid2013"
-    title = "TID2013"
-    count = 3_000
-    mos_range = (0.0, 9.0)
-    default_split = "content"
-    protocol = "by reference 80/20, 10 times"
-    source = "http://www.ponomarenko.info/tid2013.htm"
-    terms = "education and research, free, notice kept"
-    labels = ("mos_with_names.txt",)
-    folders = ("distorted_images",)
-    nested = ("tid2013",)
-    editions = (
-        ("TID2013.txt", "is a third party's list with lower-cased names"),
-        ("TID2013.MOS.csv", "is a third party's list"),
-    )
-    fetch_from = (
-        Archive(
-            "https://www.ponomarenko.info/tid2013/tid2013.rar",
-            md5="2c42bec2407adc49cf4d7858daf8f99b",
-        ),
-    )
-    obtain = (
-        "Get tid2013.rar (MD5 2c42bec2407adc49cf4d7858daf8f99b) from "
-        "http://www.ponomarenko.info/tid2013.htm and unpack it as it is"
-    )
-
-    def read_annotations(self) -> pd.DataFrame:
-        """Read ``score name`` lines."""
-        path = self.label_file()
-        table = read_csv(path, ["mos", "image"], self.obtain, header=None, sep=r"\s+")
-        if table["image"].isna().any() or not pd.api.types.is_numeric_dtype(table["mos"]):
-            raise ValueError(
-                f"{path}: its lines are not 'score name', such as '5.51429 I01_01_1.bmp': another "
-                f"edition of the label file. {self.obtain}"
-            )
-        pattern = r"(?P<content>I\d\d)_(?P<distortion>\d\d)_(?P<level>\d)\.bmp"
-        parts = name_parts(table["image"], pattern, path, self.obtain)
-        return pd.DataFrame(
-            {
-                "image": table["image"],
-                "mos": table["mos"],
                 "content": parts["content"].str.upper(),
                 "distortion": parts["distortion"],
                 "level": parts["level"].astype(int),

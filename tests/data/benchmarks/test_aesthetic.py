@@ -1,7 +1,9 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
-from clipiqa_plus.data.benchmarks import AVA
+from clipiqa_plus.data.benchmarks import AVA, PARA
 from clipiqa_plus.data.splits import make_split
 from tests.support.benchmark_files import picture, read, real_labels, write_csv
 
@@ -149,3 +151,77 @@ def test_real_counts_of_a_third_partys_table(labels, tmp_path, incomplete):
     table = read(AVA(tmp_path, split="random"))
     assert len(table) == 12_768
     assert table["mos"].between(2.07, 8.41).all()
+
+
+class TestPARA:
+    """Rows as in the public README: nine counts of half grades, means and deviations."""
+
+    ATTRIBUTES = ("composition", "color", "dof", "light", "content")
+    RATINGS: ClassVar = {
+        "iaa_pub1_.jpg": [3, 3.5, 3.5, 4, 2.5],
+        "iaa_pub2_.jpg": [1, 1.5, 1, 2, 1, 1.5],
+        "iaa_pub71_.jpg": [5, 4.5, 4, 4.5, 5],
+    }
+    QUALITY: ClassVar = {"iaa_pub1_.jpg": 3.8, "iaa_pub2_.jpg": 1.4, "iaa_pub71_.jpg": 4.55}
+
+    def row(self, name, session):
+        ratings = np.array(self.RATINGS[name])
+        counts = [int((ratings == 1 + k / 2).sum()) for k in range(9)]
+        means = [f"{ratings.mean():.6f}", f"{ratings.std(ddof=1):.6f}"]
+        quality = [self.QUALITY[name], 0.31]
+        others = [v for k, _ in enumerate(self.ATTRIBUTES) for v in (3 + k / 10, 0.4)]
+        return ",".join(map(str, [name, session, "portrait", *counts, *means, *quality, *others]))
+
+    @pytest.fixture(params=["", "PARA"])
+    def root(self, tmp_path, incomplete, request):
+        incomplete(PARA)
+        home = tmp_path / request.param
+        grades = [f"aestheticScore_{1 + k / 2:.1f}" for k in range(9)]
+        scores = ("aesthetic", "quality", *self.ATTRIBUTES)
+        columns = [f"{a}Score_{what}" for a in scores for what in ("mean", "std")]
+        header = ",".join(["imageName", "sessionId", "semantic", *grades, *columns])
+        places = {
+            "Train": [("iaa_pub1_.jpg", "session1"), ("iaa_pub2_.jpg", "session1")],
+            "Test": [("iaa_pub71_.jpg", "session2")],
+        }
+        for part, pictures in places.items():
+            path = home / "annotation" / f"PARA-Giaa{part}.csv"
+            write_csv(path, header, [self.row(*p) for p in pictures])
+            for name, session in pictures:
+                picture(home / "imgs" / session / name)
+        return tmp_path
+
+    def test_quality_is_the_score_and_the_lists_are_the_split(self, root):
+        data = PARA(root, targets=["mos", "aesthetic", "interest"])
+        data.setup()
+        assert list(data.annotations["image"]) == [
+            "session1/iaa_pub1_.jpg",
+            "session1/iaa_pub2_.jpg",
+            "session2/iaa_pub71_.jpg",
+        ]
+        assert data.mos_raw[0].tolist() == [3.8, 3.3, 3.4]
+        assert data.ratings["mos_std"][0].tolist() == pytest.approx(
+            [0.31 / 4, np.std(self.RATINGS["iaa_pub1_.jpg"], ddof=1) / 4, 0.1], abs=1e-6
+        )
+        assert data.ratings["n_ratings"].tolist() == [5, 6, 5]
+        assert "counts" not in data.ratings  # they are of beauty
+        assert [list(data.rows(part)) for part in ("train", "test")] == [[0, 1], [2]]
+
+    def test_beauty_with_its_counts(self, root):
+        data = PARA(root, score="aesthetic")
+        data.setup()
+        expected = [np.mean(ratings) for ratings in self.RATINGS.values()]
+        assert data.mos_raw[:, 0].tolist() == pytest.approx(expected, abs=1e-6)
+        assert data.ratings["counts"][1].tolist() == [3, 2, 1, 0, 0, 0, 0, 0, 0]
+
+    def test_counts_that_do_not_fit_the_mean(self, root):
+        path = PARA(root).label_file()
+        path.write_text(path.read_text().replace("portrait,0,0", "portrait,4,0"))
+        with pytest.raises(ValueError, match=r"row 1 \(session1/iaa_pub1_\.jpg\): the counts have"):
+            read(PARA(root, score="aesthetic"))
+
+    def test_file_without_the_counts(self, root):
+        path = PARA(root).label_file()
+        path.write_text(path.read_text().replace("aestheticScore_1.5", "other"))
+        with pytest.raises(ValueError, match=r"no column aestheticScore_1\.5; it has imageName"):
+            read(PARA(root))

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
+from scipy.io import savemat
 
-from clipiqa_plus.data.benchmarks import AGIQA1K, AGIQA3K, CGIQA6K
+from clipiqa_plus.data.benchmarks import AGIQA1K, AGIQA3K, AIGCIQA2023, AIGIQA20K, CGIQA6K
 from tests.support.benchmark_files import picture, read, real_labels, write_csv, write_sheets
 
 
@@ -98,6 +100,142 @@ class TestAGIQA1K:
             "deepai": 720,
             "dreamStudio": 359,
         }
+
+
+class TestAIGCIQA2023:
+    COUNT = 405  # a few of the second generator
+
+    def scores(self):
+        rng = np.random.default_rng(1)
+        return rng.uniform(26, 74, (3, self.COUNT))
+
+    @pytest.fixture(params=["mat", "text"])
+    def root(self, tmp_path, incomplete, request):
+        incomplete(AIGCIQA2023)
+        folder = "Image/allimg" if request.param == "mat" else "allimg"
+        for number, values in enumerate(self.scores(), start=1):
+            if request.param == "mat":
+                path = tmp_path / "DATA" / "MOS" / f"mosz{number}.mat"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                savemat(path, {"MOSz": values[:, None]})
+            else:
+                write_csv(tmp_path / f"moz{number}.txt", None, map(repr, values.tolist()))
+        for n in range(self.COUNT):
+            picture(tmp_path / folder / f"{n}.png", (4, 4))
+        return tmp_path
+
+    def test_three_scores_in_the_order_of_the_numbers(self, root):
+        targets = ["mos", "authenticity", "correspondence"]
+        data = AIGCIQA2023(root, split="whole", targets=targets)
+        data.setup()
+        np.testing.assert_array_equal(data.mos_raw.numpy().T, self.scores())
+        assert [path.split("/")[-1] for path in data.paths[[0, 9, 10]]] == [
+            "0.png",
+            "9.png",
+            "10.png",
+        ]
+
+    def test_trap_one_prompt_under_several_generators(self, root):
+        table = read(AIGCIQA2023(root))
+        # By hand: four pictures of each of 100 prompts, then the next generator.
+        assert list(table["content"][[0, 3, 4, 399, 400, 404]]) == [
+            "000",
+            "000",
+            "001",
+            "099",
+            "000",
+            "001",
+        ]
+        data = AIGCIQA2023(root, split="content")
+        data.setup()
+        parts = [set(table["content"].iloc[data.rows(part)]) for part in ("train", "test")]
+        assert not parts[0] & parts[1]
+
+    def test_label_files_of_different_lengths(self, tmp_path, incomplete):
+        incomplete(AIGCIQA2023)
+        for number, rows in ((1, 8), (2, 8), (3, 7)):
+            write_csv(tmp_path / f"moz{number}.txt", None, ["50.0"] * rows)
+        with pytest.raises(ValueError, match=r"three label files have \[7, 8\] scores"):
+            read(AIGCIQA2023(tmp_path))
+
+    def test_another_variable(self, tmp_path, incomplete):
+        incomplete(AIGCIQA2023)
+        (tmp_path / "DATA" / "MOS").mkdir(parents=True)
+        savemat(tmp_path / "DATA" / "MOS" / "mosz1.mat", {"MOS": [[1.0]]})
+        with pytest.raises(ValueError, match=r"mosz1\.mat: no variable MOSz; it has MOS"):
+            read(AIGCIQA2023(tmp_path))
+
+
+class TestAIGIQA20K:
+    HEADER = ("name", "prompt", "mos")
+    TRAIN = (
+        ("DALLE2_0000.png", "a gopnik on the moon, sharp focus", 3.6638868235),
+        ("SD1.4_1218.png", "a krampus ghost", 2.116725933),
+        ("LCM_0007.png", "a krampus ghost", 0.1222897815),
+    )
+    VAL = (("DALLE2_0025.png", "oil painting"),)
+    TEST = (("MJ_0001.png", None), ("IF_0002.png", "2077"))
+    SCORES = ("MJ_0001.png,,1.5", "IF_0002.png,2077,4.5", "DALLE2_0025.png,oil painting,4.25")
+
+    @pytest.fixture(params=["xlsx", "csv"])
+    def root(self, tmp_path, incomplete, request):
+        incomplete(AIGIQA20K)
+        for part, rows in (("train", self.TRAIN), ("val", self.VAL), ("test", self.TEST)):
+            header = self.HEADER if part == "train" else self.HEADER[:2]
+            if request.param == "xlsx":
+                write_sheets(tmp_path / f"info_{part}.xlsx", {"Sheet1": [header, *rows]})
+            else:
+                lines = [",".join(f'"{c}"' if c else "" for c in map(str, r)) for r in rows]
+                lines = [line.replace('"None"', "") for line in lines]
+                write_csv(tmp_path / f"info_{part}.csv", ",".join(header), lines)
+            for name, *_ in rows:
+                picture(tmp_path / part / name)
+        return tmp_path
+
+    def test_official_parts_with_the_complete_list(self, root):
+        write_csv(root / "data.csv", "name,prompt,mos", self.SCORES)
+        data = AIGIQA20K(root)
+        data.setup()
+        assert [list(data.rows(part)) for part in ("train", "val", "test")] == [
+            [0, 1, 2],
+            [3],
+            [4, 5],
+        ]
+        assert data.mos_raw[:, 0].tolist() == [
+            3.6638868235,
+            2.116725933,
+            0.1222897815,
+            4.25,
+            1.5,
+            4.5,
+        ]
+        assert data.paths[4] == "test/MJ_0001.png"
+        assert list(data.annotations["content"][3:]) == ["oil painting", "", "2077"]
+
+    def test_trap_parts_without_scores_are_left_out_and_told(self, root):
+        data = AIGIQA20K(root)
+        with pytest.warns(UserWarning, match=r"the 2 pictures of info_test have no scores"):
+            data.setup()
+        assert [len(data.rows(part)) for part in ("train", "val", "test")] == [3, 0, 0]
+        with pytest.raises(ValueError, match="the official split has no test part"):
+            data.test_dataloader()
+
+    def test_trap_prompts_that_several_pictures_share(self, root):
+        data = AIGIQA20K(root, split="content", fractions=(0.5, 0.0, 0.5))
+        with pytest.warns(UserWarning, match="left out"):
+            data.setup()
+        assert sorted(map(sorted, (data.rows("train"), data.rows("test")))) == [[0], [1, 2]]
+
+    def test_complete_list_without_a_picture(self, root):
+        write_csv(root / "info_merge.csv", "name,prompt,mos", self.SCORES[:2])
+        with pytest.raises(ValueError, match=r"no score for DALLE2_0025\.png of info_val \(1 such"):
+            read(AIGIQA20K(root))
+
+    def test_trap_copy_without_a_header(self, tmp_path, incomplete):
+        incomplete(AIGIQA20K)
+        write_csv(tmp_path / "info_train.csv", None, ["DALLE2_0000.png,a cat,3.66"] * 2)
+        with pytest.raises(ValueError, match=r"info_train\.csv: no column name, prompt, mos"):
+            read(AIGIQA20K(tmp_path))
 
 
 class TestCGIQA6K:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from clipiqa_plus.data.benchmarks import CSIQ, LIVE, PIPAL, TID2013, KADID10k
+from clipiqa_plus.data.benchmarks import CSIQ, LIVE, PIPAL, KADID10k
 from tests.support.benchmark_files import cells, picture, read, real_labels, write_csv, write_sheets
 
 PARTS = ("train", "val", "test")
@@ -75,109 +75,6 @@ class TestKADID10k:
             squares = 30 * (table["mos_std"] ** power + (total / 30) ** 2)
             whole = (squares - squares.round()).abs() <= slack
             assert (whole[thirtieths].mean() > share) == (power == 2)
-
-
-class TestTID2013:
-    ROWS = (
-        "5.51429 I01_01_1.bmp",
-        "5.56757 i01_01_2.bmp",
-        "5.91667 I02_11_1.BMP",
-        "4.10000 i02_11_2.bmp",
-        "3.20000 I25_13_1.BMP",
-        "2.20000 i25_13_5.bmp",
-    )
-
-    @pytest.fixture
-    def root(self, tmp_path, incomplete):
-        incomplete(TID2013)
-        write_csv(tmp_path / "mos_with_names.txt", None, self.ROWS)
-        for name in (
-            "I01_01_1.bmp",
-            "i01_01_2.bmp",
-            "I02_11_1.bmp",
-            "i02_11_2.bmp",
-            "I25_13_1.bmp",
-            "i25_13_5.bmp",
-        ):
-            picture(tmp_path / "distorted_images" / name)
-        for name in ("I01.BMP", "I02.BMP", "i25.bmp"):
-            picture(tmp_path / "reference_images" / name)
-        return tmp_path
-
-    def test_names_scores_and_parts_of_names(self, root):
-        table = read(TID2013(root))
-        assert table["mos"].tolist() == [5.51429, 5.56757, 5.91667, 4.1, 3.2, 2.2]
-        assert list(table["distortion"]) == ["01", "01", "11", "11", "13", "13"]
-        assert list(table["level"]) == [1, 2, 1, 2, 1, 5]
-
-    def test_trap_upper_case_extension_in_the_label_file_only(self, root):
-        data = TID2013(root)
-        data.setup()
-        assert data.annotations["image"][2] == "I02_11_1.BMP"
-        assert data.paths[2] == "distorted_images/I02_11_1.bmp"
-        assert data.reader()(2).shape == (6, 8, 3)
-
-    def test_trap_references_in_mixed_case_are_not_rated(self, root):
-        data = TID2013(root)
-        data.setup()
-        assert not [path for path in data.paths if path.startswith("reference_images")]
-
-    @pytest.mark.parametrize("kind", ["content", "kfold_content"])
-    def test_trap_one_reference_under_two_cases_does_not_leak(self, root, kind):
-        table = read(TID2013(root))
-        assert list(table["content"]) == ["I01", "I01", "I02", "I02", "I25", "I25"]
-        for repeat in range(3):
-            data = TID2013(root, split=kind, folds=3, repeat=repeat, fractions=(0.67, 0.0, 0.33))
-            data.setup()
-            parts = [{int(row) // 2 for row in data.rows(part)} for part in PARTS]
-            assert not parts[0] & parts[2]
-            assert set.union(*parts) == {0, 1, 2}
-
-    def test_trap_repackaged_with_lower_case_names(self, root):
-        folder = root / "distorted_images"
-        for path in list(folder.iterdir()):
-            path.rename(folder / path.name.lower())
-        data = TID2013(root)
-        data.setup()
-        assert not data.left_out
-        assert data.annotations["image"][0] == "I01_01_1.bmp"
-
-    def test_trap_third_party_list_with_lower_case_names(self, root):
-        (root / "mos_with_names.txt").rename(root / "TID2013.txt")
-        with pytest.raises(FileNotFoundError, match=r"TID2013\.txt is a third party's list"):
-            read(TID2013(root))
-
-    @pytest.mark.parametrize(
-        "line", ["TID2013/I01_01_1.bmp 5.51429", "5.51429", "5.5 I01_01_1.bmp extra"]
-    )
-    def test_copy_with_other_columns(self, root, line):
-        write_csv(root / "mos_with_names.txt", None, [line] * 2)
-        with pytest.raises(ValueError, match=r"mos_with_names\.txt: "):
-            read(TID2013(root))
-
-    @real_labels("tid2013/rebuilt/mos_with_names.txt", "tid2013/TID2013.MOS.csv")
-    def test_rebuilt_label_file(self, labels):
-        table = read(TID2013(labels / "tid2013" / "rebuilt"))
-        assert len(table) == 3000
-        assert table["content"].nunique() == 25
-        assert (table["mos"].min(), table["mos"].max()) == (0.24242, 7.21429)
-        assert table["image"].str.startswith("I").sum() == 75
-        assert table["image"].str.endswith(".BMP").sum() == 50
-        assert table.groupby("content").size().unique().tolist() == [120]
-        with (labels / "tid2013" / "TID2013.MOS.csv").open() as file:
-            listed = {row["dist_img"].lower(): float(row["mos"]) for row in csv.DictReader(file)}
-        assert dict(zip(table["image"].str.lower(), table["mos"], strict=True)) == listed
-
-    @real_labels("tid2013/rebuilt/mos_with_names.txt")
-    def test_rebuilt_label_file_splits_by_reference(self, labels):
-        from clipiqa_plus.data.splits import make_split
-
-        table = read(TID2013(labels / "tid2013" / "rebuilt"))
-        folded = table["image"].str[:3].str.lower().to_numpy()
-        for repeat in range(10):
-            split = make_split(table, "content", seed=0, repeat=repeat)
-            assert (len(split.train), len(split.test)) == (2400, 600)
-            assert not set(folded[split.train]) & set(folded[split.test])
 
 
 class TestCSIQ:
