@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from clipiqa_plus.metrics.ratings import mean_variance
-from clipiqa_plus.metrics.significance import PairedTest, sign_flips
+from clipiqa_plus.metrics.significance import FEWEST_TO_TEST, PairedTest, sign_flips
 
 Floats = NDArray[np.float64]
 
@@ -221,7 +221,8 @@ def compare(
     pictures are not treated as independent. A pair of two contents contributes to both; so that its
     own noise is not counted twice, contributions are scaled to the variance for dyadic data, the
     sum over all pairs of pairs that share a content (Aronow, Samii, Assenova, Political Analysis
-    23(4), 2015). This matters where pairs are sampled, and each content has few of them.
+    23(4), 2015), without the bias that few contents cause. This matters where pairs are sampled,
+    and each content has few of them.
 
     Args:
         analyses: Result of :func:`krasula`.
@@ -239,6 +240,7 @@ def compare(
     apart = one != two
     _, link = np.unique((one * units + two)[apart], return_inverse=True)
     shares = np.bincount(unit, minlength=units) / len(unit)
+    corrected = _small_sample(float(np.square(shares).sum()), float(apart.mean()))
     contributions = []
     for analysis in analyses.values():
         for reference, other in rows:
@@ -248,7 +250,7 @@ def compare(
             counted = float(np.square(summed).sum())
             twice = float(np.square(np.bincount(link, change[apart])).sum())
             value = analysis.value[other] - analysis.value[reference]
-            contributions.append(_scale(counted, twice) * summed + value * shares)
+            contributions.append(corrected * _once(counted, twice) * summed + value * shares)
     weights = np.tile(shares, (len(contributions), 1))
     tests = sign_flips(np.reshape(contributions, weights.shape), weights, **options)
     parts = (np.split(values, len(analyses)) for values in tests)
@@ -258,9 +260,25 @@ def compare(
     }
 
 
-def _scale(counted: float, twice: float) -> float:
+def _once(counted: float, twice: float) -> float:
     """Root of the share of the squared contributions that is left when no pair counts twice.
 
     At least half is left in the mean, and in the sample by this bound.
     """
     return float(np.sqrt(max(1 - twice / counted, 0.5))) if counted > 0 else 1.0
+
+
+def _small_sample(squares: float, between: float) -> float:
+    """Factor of the contributions against the bias of their squares with few contents.
+
+    Influences are centred: with P pairs and the difference D, each lacks D / P. A content with the
+    share w of the pictures is in (1 + between) w P pairs, so the sum of the squared contributions
+    lacks (1 + between)^2 sum(w^2) Var(D) in the mean. The flipped sums also contain D itself in
+    shares w, with the variance sum(w^2) Var(D).
+
+    Args:
+        squares: Sum of w^2, 1 / C for C contents of one size; at most that of the smallest test.
+        between: Share of the pairs that are of two contents.
+    """
+    squares = min(squares, 1 / FEWEST_TO_TEST)
+    return float(np.sqrt((1 - squares) / (1 - (1 + between) ** 2 * squares)))

@@ -104,19 +104,37 @@ def test_level_holds_where_few_pairs_are_sampled() -> None:
 
 
 def test_flipped_signs_have_the_variance_for_dyadic_data() -> None:
-    x, mos, std, n = rated(30)
-    pairs = rated_pairs(mos, std, n, most=200)  # some twice
+    x, mos, std, n = rated(60)
+    pairs = rated_pairs(mos, std, n, most=400)  # some twice
     found = krasula(x, pairs)["AUC_BW"]
-    unit = np.arange(30) // 2
+    unit = np.arange(60) // 2
     change = found.influence[1] - found.influence[0]
     ends = [{unit[i], unit[j]} for i, j in zip(pairs.first, pairs.second, strict=True)]
     variance = sum(
-        change[p] * change[q] for p, q in product(range(200), repeat=2) if ends[p] & ends[q]
+        change[p] * change[q] for p, q in product(range(400), repeat=2) if ends[p] & ends[q]
     )
-    test = compare({"AUC_BW": found}, pairs, [(0, 1)], unit, flips=20_000)["AUC_BW"]
+    between = np.mean([len(pair) == 2 for pair in ends])
+    variance /= 1 - (1 + between) ** 2 / 30
     effect = found.value[1] - found.value[0]
-    spread = np.sqrt(variance + effect**2 / 15)  # the effect itself is flipped in 15 contents
-    assert test.p[0] == pytest.approx(2 * stats.norm.sf(abs(effect) / spread), abs=0.02)
+    spread = np.sqrt(variance * 29 / 30 + effect**2 / 30)
+    test = compare({"AUC_BW": found}, pairs, [(0, 1)], unit, flips=20_000)["AUC_BW"]
+    # Sums of 30 flipped terms are nearly normal; 20,000 patterns have a standard error of 0.004.
+    assert test.p[0] == pytest.approx(2 * stats.norm.sf(abs(effect) / spread), abs=0.015)
+
+
+def test_level_holds_with_few_contents() -> None:
+    rng = np.random.default_rng(0)
+    content = np.repeat(np.arange(20), 5)
+    rejected: dict[str, list[bool]] = {name: [] for name in ("AUC_DS", "AUC_BW", "CC0")}
+    for _ in range(1000):
+        mos = rng.uniform(1, 5, 100)
+        x = mos + 0.7 * rng.normal(size=(2, 20))[:, content] + rng.normal(size=(2, 100))
+        pairs = rated_pairs(mos, np.ones(100), np.full(100, 20))
+        analyses = krasula(x, pairs)
+        for name, test in compare(analyses, pairs, [(0, 1)], content, flips=199).items():
+            rejected[name].append(bool(test.p[0] <= 0.05))
+    for found in rejected.values():
+        assert 0.029 <= np.mean(found) <= 0.071  # 3 standard errors
 
 
 def test_the_order_of_the_pictures_plays_no_part() -> None:
