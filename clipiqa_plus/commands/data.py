@@ -14,11 +14,10 @@ app = App("data", help="List the benchmarks, fetch one, check its folder.")
 @app.command(name="list")
 def list_benchmarks() -> None:
     """List all benchmarks: size, scale, split, source, terms."""
-    from rich.console import Console
-
     from clipiqa_plus.data.check import facts, render_facts
+    from clipiqa_plus.evaluation.terminal import print_table
 
-    Console().print(render_facts(facts()))
+    print_table(render_facts(facts()))
 
 
 @app.command(name="get")
@@ -30,12 +29,11 @@ def get_benchmark(name: str, /, *, root: str | None = None, url: str | None = No
         root: Destination folder (default: data/<name>).
         url: Another address of the same files, such as a nearby mirror.
     """
-    from rich.console import Console
-
     from clipiqa_plus.data.check import render_check
     from clipiqa_plus.data.get import get
+    from clipiqa_plus.evaluation.terminal import print_table
 
-    Console().print(render_check(get(name, root, url)))
+    print_table(render_check(get(name, root, url)))
 
 
 @app.command(name="check")
@@ -49,12 +47,11 @@ def check_benchmark(name: str, /, *, root: str) -> int:
     Returns:
         The exit code: 1 if the benchmark is not complete.
     """
-    from rich.console import Console
-
     from clipiqa_plus.data.check import check, render_check
+    from clipiqa_plus.evaluation.terminal import print_table
 
     result = check(name, root)
-    Console().print(render_check(result))
+    print_table(render_check(result))
     return 0 if result.ok else 1
 
 

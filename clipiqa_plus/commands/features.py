@@ -18,9 +18,9 @@ def info(*, dir: str | None = None) -> None:
     """
     from datetime import datetime
 
-    from rich.console import Console
     from rich.table import Table
 
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.features import info
 
     table = Table("store", "backbone", "features", "MB", "last used", "state")
@@ -29,7 +29,7 @@ def info(*, dir: str | None = None) -> None:
         size = f"{store.bytes / 1e6:,.1f}"
         state = store.stale or "in use"
         table.add_row(store.path.name, store.backbone, f"{store.features:,}", size, used, state)
-    Console().print(table)
+    print_table(table)
 
 
 @app.command

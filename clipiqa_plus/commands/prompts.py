@@ -24,10 +24,10 @@ def show(
         stated: About its weights.
         words: Number of nearest words for each context token.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.prompts.files import read_prompts
 
     tensors, facts = read_prompts(file)
@@ -39,7 +39,7 @@ def show(
         table.add_row(escape(name), f"{shape}, {str(tensor.dtype).removeprefix('torch.')}")
     for name, value in facts.items():
         table.add_row(escape(name), escape(_shown(value)))
-    Console().print(table)
+    print_table(table)
     _show_training(file)
     _show_words(file, stated.about(backbone), words, facts)
 
@@ -132,9 +132,9 @@ def _shown(value: Any) -> str:
 
 def _show_training(file: str) -> None:
     """Print the training curves of the run folder that holds the file, if any."""
-    from rich.console import Console
     from rich.table import Table
 
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.training.curves import sparkline, training_curves
 
     curves = training_curves({file: file})
@@ -145,19 +145,19 @@ def _show_training(file: str) -> None:
     for metric, curve in curves.groupby("metric", sort=False):
         ends = (f"{curve['value'].iloc[at]:.4f}" for at in (0, -1))
         table.add_row(str(metric), *ends, f"{curve['step'].max():,}", sparkline(curve["value"], 32))
-    Console().print(table)
+    print_table(table)
 
 
 def _show_words(
     file: str, backbone: BackboneSpec | None, words: int, facts: dict[str, Any]
 ) -> None:
     """Print nearest words and cosines, or why there are none."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from clipiqa_plus.clip.backbone import FrozenCLIP
     from clipiqa_plus.evaluation.interpolation import pair_cosines
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.prompts.files import load_prompts
     from clipiqa_plus.prompts.nearest_words import nearest_words, text_cosines
 
@@ -173,15 +173,15 @@ def _show_words(
     table = Table("context token", "nearest words (distance)", title="vocabulary")
     for token, near in nearest_words(prompts, clip, words).items():
         table.add_row(token, escape(", ".join(f"{n.word} ({n.distance:.3f})" for n in near)))
-    Console().print(table)
+    print_table(table)
     table = Table("prompt", "cosine", title="learned and zero-shot text features")
     for prompt, cosine in text_cosines(prompts, clip):
         table.add_row(escape(_shown(prompt)), f"{cosine:.3f}")
-    Console().print(table)
+    print_table(table)
     along = pair_cosines(prompts, clip)
     title = "cosine of the prompts of a pair, from zero-shot (0) to learned (1)"
     table = Table("pair", *(f"{weight:g}" for weight in along), title=title)
     for pair, cosines in along.iterrows():
         table.add_row(escape(_shown(pair)), *(f"{cosine:.3f}" for cosine in cosines))
-    Console().print(table)
+    print_table(table)
     print("scores from zero-shot to learned need pictures; evaluate.py plots them in its report")

@@ -33,8 +33,9 @@ def reproduce(
     """
     from pathlib import Path
 
-    from rich.console import Console
     from rich.table import Table
+
+    from clipiqa_plus.evaluation.terminal import print_table
 
     if name == "list":
         from clipiqa_plus.evaluation.published import PUBLISHED
@@ -45,7 +46,7 @@ def reproduce(
             numbers = [entry.expected.get(metric) for metric in ("SRCC", "PLCC")]
             shown = ["-" if n is None else f"{n.published:g}" for n in numbers]
             view.add_row(entry.name, *shown, f"{entry.summary}\n{entry.source}")
-        Console().print(view)
+        print_table(view)
         return 0
 
     import torch
@@ -59,7 +60,7 @@ def reproduce(
     view = Table("", "published", "here", "difference", "accepted", "within", title=entry.summary)
     for row in reproduction.comparison(result):
         view.add_row(*row)
-    Console().print(view)
+    print_table(view)
     card, page = reproduction.save_card(result, Path(out or f"runs/reproduce/{name}"))
     print(f"{name}: {'within' if result.ok else 'OUTSIDE'} the tolerance ({entry.reason})")
     print(f"{result.here['n']:,} pictures; card: {page} and {card}")

@@ -251,7 +251,7 @@ def _finish(
     import pandas as pd
 
     from clipiqa_plus.evaluation.results import printable
-    from clipiqa_plus.evaluation.terminal import FittedTable, console
+    from clipiqa_plus.evaluation.terminal import FittedTable, print_table
     from clipiqa_plus.report.study_page import Chart, write_study
     from clipiqa_plus.training.run_folder import write_text
 
@@ -259,5 +259,5 @@ def _finish(
     assert isinstance(chart, Chart)
     write_text(folder / "table.csv", table.to_csv(index=False))
     page = write_study(folder / "report.html", title, sentence, table, chart, note)
-    console().print(FittedTable(printable(table), title, [note]))
+    print_table(FittedTable(printable(table), title, [note]))
     print(f"result: {sentence}\nfiles: {folder}, page: {page}")

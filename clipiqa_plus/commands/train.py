@@ -46,12 +46,13 @@ def train(
 @recipes_app.default
 def recipes() -> None:
     """List the recipes that come with the package."""
-    from rich.console import Console
     from rich.table import Table
 
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.training.recipes import recipe_paths
 
     table = Table("recipe", "what it is")
+    table.columns[0].no_wrap = True
     for name, path in recipe_paths().items():
         comment = []
         for line in path.read_text().splitlines():
@@ -59,4 +60,4 @@ def recipes() -> None:
                 break
             comment.append(line.removeprefix("#").strip())
         table.add_row(name, " ".join(comment))
-    Console().print(table)
+    print_table(table)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -44,6 +44,32 @@ def console() -> Console:
     plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     width = None if terminal else PIPE_WIDTH
     return Console(color_system=None if plain else "auto", width=width, highlight=not plain)
+
+
+def print_table(table: Table | FittedTable) -> None:
+    """Print a table: fitted to a terminal, and elsewhere with one plain line for each row."""
+    screen = console()
+    if isinstance(table, Table) and screen.width >= PIPE_WIDTH:
+        print(*_plain(table), sep="\n")
+        return
+    for column in table.columns if isinstance(table, Table) else ():
+        column.overflow = "fold"  # a long address goes on in the next line
+    screen.print(table)
+
+
+def _plain(table: Table) -> Iterator[str]:
+    """Title, header and rows of a table without its box, a line for each, in columns."""
+    columns = [[column.header, *column.cells] for column in table.columns]
+    texts = [["; ".join(_text(cell).split("\n")) for cell in column] for column in columns]
+    if table.title:
+        yield _text(table.title)
+    for row in list(zip(*texts, strict=True))[0 if table.show_header else 1 :]:
+        cells = zip(row, (max(map(len, column)) for column in texts), strict=True)
+        yield "  ".join(text.ljust(width) for text, width in cells).rstrip()
+
+
+def _text(cell: RenderableType) -> str:
+    return cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain
 
 
 @dataclass

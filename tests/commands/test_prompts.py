@@ -47,7 +47,7 @@ def test_prompts_show_looks_into_them(tmp_path: Path, capsys: pytest.CaptureFixt
     log.write_text("step,train/loss,val/SRCC\n0,0.5,\n10,0.25,\n10,,0.75\n")
     assert main(["prompts", "show", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "0.5000 │ 0.2500 │ 10" in printed
+    assert "0.5000  0.2500  10" in printed
     assert "█▁" in printed
 
 

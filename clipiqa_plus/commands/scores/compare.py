@@ -68,9 +68,8 @@ def compare(
     """
     from pathlib import Path
 
-    from rich.console import Console
-
     from clipiqa_plus.evaluation.before_after import files, folders, statistics
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.inference import load
     from clipiqa_plus.inference.bulk import SizeLimit
     from clipiqa_plus.report import write_comparison
@@ -92,7 +91,7 @@ def compare(
     settings = {"before": before, "after": after, **scorer.settings, **limit.settings}
     files.save(folder, summary, pictures, left_out, settings)
     page = write_comparison(folder)
-    Console().print(files.render(summary))
+    print_table(files.render(summary))
     print(*files.sentences(summary), f"files: {out}, page: {page}", sep="\n")
     if left_out:
         print(

@@ -46,10 +46,8 @@ def explain(
     """
     import sys
 
-    from rich.console import Console
-
     from clipiqa_plus.evaluation.results import printable
-    from clipiqa_plus.evaluation.terminal import FittedTable
+    from clipiqa_plus.evaluation.terminal import FittedTable, print_table
     from clipiqa_plus.inference.explain import SIZES, read_table
     from clipiqa_plus.inference.explain import explain as compare
     from clipiqa_plus.training.run_folder import write_text
@@ -67,7 +65,7 @@ def explain(
     )
     note = f"absolute differences of scores over {found.pictures} pictures: their mean, the largest"
     shown = FittedTable(printable(found.table), f"{table} compared", [note])
-    Console().print(shown)
+    print_table(shown)
     for name, reason in found.missing.items():
         print(f"not tried: {name}: {reason}", file=sys.stderr)
     if out is not None:

@@ -15,9 +15,9 @@ app = App("presets")
 @app.default
 def presets() -> None:
     """List the presets: what each fixes, files and licences, a published number, the source."""
-    from rich.console import Console
     from rich.table import Table
 
+    from clipiqa_plus.evaluation.terminal import print_table
     from clipiqa_plus.inference.presets import PRESETS
 
     table = Table(show_lines=True)
@@ -27,7 +27,7 @@ def presets() -> None:
         lines = [preset.summary, *_fixed(preset)]
         lines += [f"published: {preset.published}"] if preset.published else []
         table.add_row(preset.name, "\n".join([*lines, f"source: {preset.source}"]))
-    Console().print(table)
+    print_table(table)
 
 
 def _fixed(preset: Preset) -> list[str]:
