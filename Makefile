@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST ?= .venv-oldest
+# Tests run on all cores.
+SPREAD := --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-fast test-oldest docs install check clean
 
@@ -16,14 +18,14 @@ demo: install
 		--data configs/demo.yaml --out runs/demo/evaluation
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 # The lower bounds of requirements.txt, taken as they are written.
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m pytest $(SPREAD)
 
 $(OLDEST)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)

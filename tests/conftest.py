@@ -15,7 +15,11 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.data.benchmarks import Benchmark
 from tests.support.models import small_clip
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+    torch.set_num_threads(1)
+else:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return peers
 
 
+@pytest.mark.slow
 def test_both_sides_compute_the_same(peers: ModuleType) -> None:
     ours, peer = peers.make_pair(quick=True)
     images = peers.pictures(3, 96, 64)
@@ -52,6 +53,7 @@ def test_both_sides_have_the_same_gradient(peers: ModuleType) -> None:
     torch.testing.assert_close(ours.prompts.ctx.grad, peer.ctx.grad, atol=1e-4 * scale, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_whole_rn50_agrees(peers: ModuleType) -> None:
     ours, peer = peers.make_pair()
     images = peers.pictures(2, 96, 64)
@@ -71,6 +73,7 @@ def run(name: str, folder: Path, *options: str) -> dict[str, Any]:
     return json.loads(result.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["text_pass", "inference", "training_step", "import_time"])
 def test_script_runs_and_writes_its_numbers(name: str, tmp_path: Path) -> None:
     found = run(name, tmp_path, "--repeats", "2")
@@ -81,6 +84,7 @@ def test_script_runs_and_writes_its_numbers(name: str, tmp_path: Path) -> None:
         assert all(number >= 0 for number in numbers)
 
 
+@pytest.mark.slow
 def test_scoring_runs_and_says_what_it_costs(tmp_path: Path) -> None:
     found = run("scoring", tmp_path, "--repeats", "1", "--parts", "overhead", "memory")
     overhead, memory = found["rows"]
@@ -88,6 +92,7 @@ def test_scoring_runs_and_says_what_it_costs(tmp_path: Path) -> None:
     assert 0.2 < memory["largest resident, GiB"] < 2  # torch alone takes more than the lower
 
 
+@pytest.mark.slow
 def test_second_order_compares_both_ways_and_many_fits(tmp_path: Path) -> None:
     found = run("second_order", tmp_path, "--threads", "1")
     rows = {row["what"]: row for row in found["rows"]}
@@ -107,6 +112,7 @@ def test_tiles_agree_with_one_piece_and_bound_the_memory(tmp_path: Path) -> None
     assert 0.5 < memory["peak, GB"] < 3
 
 
+@pytest.mark.slow
 def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
     found = run("score_differences", tmp_path, "--threads", "1")
     rows = {row["what"]: row for row in found["rows"]}
@@ -122,6 +128,7 @@ def test_score_differences_run_and_find_what_must_be(tmp_path: Path) -> None:
     assert rows["BGR, not RGB"]["largest"] > 0.01
 
 
+@pytest.mark.slow
 def test_parity_needs_the_sources_of_pyiqa(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "benchmarks/parity.py", "--pyiqa", tmp_path],

@@ -53,6 +53,7 @@ def check(program: str, args: list[str]) -> None:
         assert not [word for word in args if word.startswith("--") and f'"{word}"' not in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_are_ones_that_the_programs_take(name: str, folder: Path) -> None:
     for program, args in commands(PAGES[name]):
@@ -62,6 +63,7 @@ def test_commands_are_ones_that_the_programs_take(name: str, folder: Path) -> No
             pytest.fail(f"{name}: {program} {shlex.join(args)}: {error!r}")
 
 
+@pytest.mark.slow
 def test_commands_are_found_and_wrong_ones_fail(tmp_path: Path, folder: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
@@ -82,6 +84,7 @@ def test_commands_are_found_and_wrong_ones_fail(tmp_path: Path, folder: Path) ->
             check(program, option.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n, page in SNIPPETS.items() if blocks(page, "python")])
 def test_snippets_run(name: str, folder: Path) -> None:
     demo = FrozenCLIP.from_name("demo")
@@ -104,6 +107,7 @@ def test_reference_names_all_public_names() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 def test_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
     site = tmp_path / "site"
     done = subprocess.run(

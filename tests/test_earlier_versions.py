@@ -50,6 +50,7 @@ def evaluated(*options: str) -> pd.DataFrame:
     return pd.read_parquet("again/run/scores.parquet")
 
 
+@pytest.mark.slow
 def test_prompt_file_and_checkpoint_score_as_before_from_the_cache_of_before(
     no_encoding: None,
 ) -> None:
@@ -64,6 +65,7 @@ def test_prompt_file_and_checkpoint_score_as_before_from_the_cache_of_before(
         np.testing.assert_allclose(scores[now], before[then], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_pictures_encoded_now_score_as_before() -> None:
     before = pd.read_parquet("evaluation/config/scores.parquet")
     scores = evaluated("--features.enabled=false")
@@ -72,6 +74,7 @@ def test_pictures_encoded_now_score_as_before() -> None:
     )
 
 
+@pytest.mark.slow
 def test_config_of_a_run_trains_to_the_same_prompts(no_encoding: None) -> None:
     train.main(["--config=run/config.yaml", "--run=again"])
     before, facts = read_prompts("run/prompts.safetensors")

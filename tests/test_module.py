@@ -72,6 +72,7 @@ def test_a_training_step_runs_the_text_tower_once(
     assert len(passes) == 3  # batches
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(clip: FrozenCLIP, tmp_path: Path) -> None:
     model, data = CLIPIQAPlus(clip, optimizer=adam), Features(batch_size=20)
     losses = []
@@ -206,6 +207,7 @@ def test_checkpoint_is_small_and_holds_no_clip_weight(model: CLIPIQAPlus, tmp_pa
     assert (tmp_path / "a.ckpt").stat().st_size < 30_000
 
 
+@pytest.mark.slow
 def test_checkpoint_of_a_true_rn50_is_below_200_kb(tmp_path: Path) -> None:
     clip = FrozenCLIP(random_clip("RN50", 0), "RN50", "0" * 64)
     model = CLIPIQAPlus(clip, optimizer=adam)
@@ -226,6 +228,7 @@ class Rates(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
+@pytest.mark.slow
 def test_cosine_over_a_period_that_is_longer_than_the_training(
     clip: FrozenCLIP, tmp_path: Path
 ) -> None:
@@ -256,6 +259,7 @@ def test_training_beyond_the_cosine_is_refused(
         trainer(tmp_path, **limits).fit(model, Features())
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_uninterrupted(clip: FrozenCLIP, tmp_path: Path) -> None:
     whole = CLIPIQAPlus(clip, optimizer=adam)
     trainer(tmp_path, max_epochs=4).fit(whole, Features())
@@ -286,6 +290,7 @@ def test_checkpoint_of_another_backbone_or_layout_is_refused(
         trainer(tmp_path).test(shorter, Features(), ckpt_path=path)
 
 
+@pytest.mark.slow
 def test_checkpoint_with_a_boolean_of_earlier_versions(tmp_path: Path) -> None:
     model = CLIPIQAPlus("demo", pos_embedding="grid")
     fit = trainer(tmp_path, max_epochs=1)
@@ -318,6 +323,7 @@ def test_unknown_loss_is_refused(clip: FrozenCLIP) -> None:
         CLIPIQAPlus(clip, loss="mae")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["learned", "zero_shot"])
 def test_module_made_in_inference_mode_scores(mode: str) -> None:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -45,6 +45,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fresh / "bin"
 
 
+@pytest.mark.slow
 def test_train_score_and_evaluate_from_an_empty_folder(environment: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

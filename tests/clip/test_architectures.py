@@ -127,6 +127,7 @@ def test_every_weight_of_a_random_clip_shows_in_the_features(architecture: Archi
         tensor.data.copy_(saved)
 
 
+@pytest.mark.slow
 def test_import_clip_is_quiet() -> None:
     code = "from clipiqa_plus.clip.architectures import import_clip; import_clip().tokenize('a')"
     root = Path(clipiqa_plus.__file__).parents[1]

@@ -28,6 +28,7 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).norm() / theirs.norm())
 
 
+@pytest.mark.slow
 def test_image_features_equal_openai_clip(pair: tuple[nn.Module, FrozenCLIP]) -> None:
     theirs, ours = pair
     images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -37,6 +38,7 @@ def test_image_features_equal_openai_clip(pair: tuple[nn.Module, FrozenCLIP]) ->
     assert relative(ours.encode_image(images), expected) < 1e-4
 
 
+@pytest.mark.slow
 def test_text_features_equal_openai_clip(pair: tuple[nn.Module, FrozenCLIP]) -> None:
     theirs, ours = pair
     tokens = import_clip().tokenize(["Good photo.", "a much longer prompt about a blurry picture"])
@@ -46,6 +48,7 @@ def test_text_features_equal_openai_clip(pair: tuple[nn.Module, FrozenCLIP]) -> 
     assert relative(got, expected) < 1e-4
 
 
+@pytest.mark.slow
 def test_batch_of_one_and_of_eight_agree(pair: tuple[nn.Module, FrozenCLIP]) -> None:
     _, ours = pair
     images = torch.rand(8, 3, 96, 128, generator=torch.Generator().manual_seed(0))

@@ -65,6 +65,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).norm() / theirs.norm())
 
 
+@pytest.mark.slow
 @SMALL
 @pytest.mark.parametrize("way", ["metadata", "config", "stated"])
 def test_gelu_weights_are_computed_with_gelu(
@@ -99,6 +100,7 @@ def test_gelu_weights_are_computed_with_gelu(
     assert relative(found, other) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_compiled_text_pass_takes_the_activation_of_the_weights() -> None:
     clip = build_clip(random_clip(RESNET, seed=3).state_dict(), "gelu")
     embeddings = torch.randn(2, 16, 64, generator=torch.Generator().manual_seed(0))

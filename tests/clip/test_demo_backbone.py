@@ -89,6 +89,7 @@ def test_features_equal_those_of_openai_clip(weights, demo_clip):
     torch.testing.assert_close(prompts, words, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "distortion"),
     [
@@ -113,6 +114,7 @@ def test_zero_shot_prefers_the_photograph_to_its_strongest_degradation(
     assert better.sum() >= 20, f"{int(better.sum())} of 24"
 
 
+@pytest.mark.slow
 def test_scores_hold_at_other_sizes(demo_clip, photos):
     small = [photo[:160, :224] for photo in photos]
     blurred = [render(photo, "gaussian_blur", 4, seed=0) for photo in small]

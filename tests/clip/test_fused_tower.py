@@ -38,6 +38,7 @@ def test_fused_equals_plain(size: tuple[int, int], count: int) -> None:
     torch.testing.assert_close(fused, plain, atol=2e-6, rtol=0)
 
 
+@pytest.mark.slow
 @needs_operators
 def test_fused_equals_plain_through_a_whole_rn50() -> None:
     clip = FrozenCLIP(random_clip("RN50", seed=3), "RN50", "0" * 64)

@@ -67,6 +67,7 @@ def features_of_openai_clip(
     return F.normalize(clip.encode_image((images - mean) / std), dim=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vit", [False, True])
 @pytest.mark.parametrize("way", get_args(PosEmbedding))
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (160, 32), (32, 32)])
@@ -125,6 +126,7 @@ def test_unknown_way_is_refused() -> None:
         FrozenCLIP(random_clip(SMALL_RESNET), "small", "0" * 64, "bilinear")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_fp16_deviates_less_than_openai_clip_in_fp16() -> None:
     """As on OpenAI's weights, which are fp16 numbers; features of the pictures point apart."""
     half = import_clip().model.convert_weights

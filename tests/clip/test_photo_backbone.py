@@ -76,6 +76,7 @@ def score(clip: FrozenCLIP, pair: str, pictures: list[np.ndarray]) -> Tensor:
         return pair_probability(clip.encode_image(images), text, clip.logit_scale)[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "distortion"),
     [

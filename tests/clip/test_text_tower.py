@@ -85,6 +85,7 @@ def features_and_gradient(clip: FrozenCLIP) -> tuple[torch.Tensor, torch.Tensor]
     return features.detach(), torch.autograd.grad(features[..., 0].sum(), prompts.ctx)[0]
 
 
+@pytest.mark.slow
 def test_one_graph_of_it_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced as for the compiler, forward and backward, but run without a C++ compiler."""
     calls = []

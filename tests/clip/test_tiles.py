@@ -78,6 +78,7 @@ def test_tiles_keep_every_cell_once_and_read_its_halo(length: int, halo: int, si
         assert span.pixels.stop - span.pixels.start <= max(side, 4 * halo) + STRIDE + 31
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 517), (257, 800), (64, 1100), (701, 95), (256, 256)])
 def test_map_equals_that_of_one_piece(size: tuple[int, int]) -> None:
     visual = random_clip(SMALL_RESNET, 0).visual
@@ -98,6 +99,7 @@ def test_map_equals_that_of_one_piece(size: tuple[int, int]) -> None:
             assert relative(map_in_tiles(run, picture, 0, 128**2), expected) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["none", "grid", "table"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_features_and_scores_equal_those_of_one_piece(way: PosEmbedding, precision: Any) -> None:

@@ -30,6 +30,7 @@ def test_features_commands(
     assert not shard.exists()
 
 
+@pytest.mark.slow
 def test_features_are_compared_with_fresh_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

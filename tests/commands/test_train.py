@@ -72,6 +72,7 @@ def test_a_root_that_does_not_exist_is_one_message(
     assert all(name in message for name in BENCHMARKS)
 
 
+@pytest.mark.slow
 def test_training_closes_with_result_files_and_next_command(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

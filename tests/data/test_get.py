@@ -46,6 +46,7 @@ def test_a_repository_becomes_the_layout_that_check_expects(small, tmp_path: Pat
     assert get("biq2021", tmp_path / "data/biq2021").ok  # nothing is fetched twice
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_resumes(small, tmp_path: Path) -> None:
     root = tmp_path / "data" / "biq2021"
     moments = random.Random(0)

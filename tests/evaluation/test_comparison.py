@@ -88,6 +88,7 @@ def test_residuals_of_the_five_parameter_logistic_are_compared() -> None:
     assert row["p_F"] == pytest.approx(p)
 
 
+@pytest.mark.slow
 def test_ceiling_stands_beside_every_source_where_the_noise_is_known() -> None:
     scores = scored().assign(mos_std=0.3, n_ratings=10)
     results = compare_sources(scores, SOURCES, resamples=50).results

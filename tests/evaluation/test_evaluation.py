@@ -59,6 +59,7 @@ def prompt_file(tmp_path: Path, weights: Path) -> Path:
     return save_prompts(tmp_path / "prompts.safetensors", prompts, clip, reduction="mean")
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_each_picture_alone(table: Path, clip: FrozenCLIP) -> None:
     source = CLIPIQAPlus(clip, prompts=PromptConfig(mode="zero_shot"))
     data = TableData(str(table), (1, 5), split="whole", batch_size=5, num_workers=0)
@@ -96,6 +97,7 @@ def test_what_raters_said_is_beside_the_scores(table: Path, clip: FrozenCLIP) ->
     assert sharpness[["mos_std", "count_1"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_one_score_per_target(table: Path, clip: FrozenCLIP) -> None:
     pairs = PromptConfig(mode="zero_shot", pairs=["quality", "sharpness"])
     source = CLIPIQAPlus(clip, prompts=pairs, reduction="none")
@@ -124,6 +126,7 @@ def test_sources_share_a_backbone_and_each_picture_is_encoded_once(
     assert sum(encoded) == N
 
 
+@pytest.mark.slow
 def test_command_line_prints_and_saves(
     table: Path, weights: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +164,7 @@ def test_command_line_prints_and_saves(
     assert list((table.parent / "logs").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_skipped_pictures_are_counted_and_listed_in_the_results(
     table: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +192,7 @@ def test_skipped_pictures_are_counted_and_listed_in_the_results(
     assert list(record["data"]["mine"]["skipped"]) == ["7.png"]
 
 
+@pytest.mark.slow
 def test_sources_of_two_backbones_encode_their_own_features_and_it_is_said(
     table: Path, weights: Path, prompt_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +257,7 @@ def test_scores_within_contents_are_compared_within_them(clip: FrozenCLIP) -> No
     assert differences["p_SRCC"].tolist() == pytest.approx([2 / 32])  # all 5 signs alike
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_training_part_is_scored_on_whole_pictures(
     table: Path, clip: FrozenCLIP, cached: bool
@@ -278,6 +284,7 @@ def recipe(table: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_prompts_tested_on_pictures_of_their_training_are_counted_and_warned_of(
     recipe: Path, table: Path, weights: Path, prompt_file: Path
 ) -> None:
@@ -323,6 +330,7 @@ def test_names_of_data_sets_are_text_in_every_output(
     assert skipped["image"].tolist() == [f"./{names[3]}"]
 
 
+@pytest.mark.slow
 def test_html_in_the_metadata_of_prompts_is_text_in_the_page(
     recipe: Path, table: Path, weights: Path
 ) -> None:
@@ -353,6 +361,7 @@ def test_two_evaluations_do_not_share_a_folder(recipe: Path, tmp_path: Path) -> 
         pass
 
 
+@pytest.mark.slow
 def test_own_words_of_zero_shot(
     table: Path, weights: Path, prompt_file: Path, tmp_path: Path
 ) -> None:
@@ -375,6 +384,7 @@ def test_own_words_of_zero_shot(
         clipiqa_evaluate(prompts=[str(prompt_file)], pair=[("a", "b")])
 
 
+@pytest.mark.slow
 def test_views_of_an_evaluation_are_cached_and_averaged(
     table: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

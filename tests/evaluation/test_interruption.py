@@ -80,6 +80,7 @@ def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_next_run_is_whole(command: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     evaluate.main([*command, "--out", str(tmp_path / "whole")])
@@ -109,6 +110,7 @@ def test_killed_at_any_moment_the_next_run_is_whole(command: list[str], tmp_path
     assert "</html>" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_second_of_two_processes_is_refused(command: list[str], tmp_path: Path) -> None:
     script = FORKS + (
         "first = start(*sys.argv[2:], '--out', sys.argv[1])\n"
@@ -132,6 +134,7 @@ def test_the_second_of_two_processes_is_refused(command: list[str], tmp_path: Pa
     assert len(results(tmp_path / "out")) == 12
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_how_to_go_on(command: list[str], tmp_path: Path) -> None:
     script = (
         "import os, signal, evaluate\n"
@@ -149,6 +152,7 @@ def test_ctrl_c_is_one_line_and_how_to_go_on(command: list[str], tmp_path: Path)
     assert len(results(tmp_path / "out")) == 12
 
 
+@pytest.mark.slow
 def test_wandb_without_a_key_ends_before_the_evaluation(command: list[str], tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     environment["HOME"] = str(tmp_path)  # no key in its .netrc

@@ -50,6 +50,7 @@ def recipes(tmp_path: Path, make_picture: Callable[..., Path]) -> tuple[Path, Pa
     return train, data, weights
 
 
+@pytest.mark.slow
 def test_each_split_is_learned_and_tested_on_its_own_parts(
     recipes: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def command(root: Path, *options: str | Path) -> int:
     return main(["reproduce", "koniq10k", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_whole_way_meets_what_scipy_finds(
     entry: Published, root: Path, prompt_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +92,7 @@ def test_whole_way_meets_what_scipy_finds(
     assert digest in page
 
 
+@pytest.mark.slow
 def test_outside_the_tolerance_is_exit_code_1(
     entry: Published,
     root: Path,
@@ -125,6 +127,7 @@ def test_all_that_is_missing_is_one_error(
     assert len(error.splitlines()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -179,6 +182,7 @@ def test_list_shows_names_numbers_and_sources(
         assert entry.source[:60] in printed
 
 
+@pytest.mark.slow
 def test_spaq_takes_the_pictures_that_the_official_code_draws(
     tmp_path: Path, incomplete: Callable[..., None], make_picture: Callable[..., Path]
 ) -> None:

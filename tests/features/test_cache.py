@@ -75,6 +75,7 @@ def test_every_stage_runs_on_features(
     assert set(data.features) == expected
 
 
+@pytest.mark.slow
 def test_cached_and_live_training_give_the_same_tokens(
     root: Path, cache: FeatureCache, tmp_path: Path, batches: list[str]
 ) -> None:

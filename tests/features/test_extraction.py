@@ -64,6 +64,7 @@ def test_batches_stay_the_same_when_some_are_done(
     assert keys(plan([shuffled], missing, batch_size)) == left
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path, processes: Any) -> None:
     names = [f"{number}.png" for number in range(30)]
     for seed, name in enumerate(names):
@@ -122,6 +123,7 @@ def run_ranks(
     return [torch.load(out / f"{rank}.pt") for rank in range(size)]
 
 
+@pytest.mark.slow
 def test_processes_share_the_work(
     clip: FrozenCLIP, root: Path, tmp_path: Path, processes: Any
 ) -> None:
@@ -146,6 +148,7 @@ def test_processes_share_the_work(
     torch.testing.assert_close(found, direct(clip, root / "a.png"), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_all_processes_take_a_mended_shard_up(root: Path, tmp_path: Path, processes: Any) -> None:
     run_ranks(processes, tmp_path, 2, NAMES, batch_size=16)  # one batch, one shard for each
     for shard in sorted((tmp_path / "cache").rglob("*.safetensors")):

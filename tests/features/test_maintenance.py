@@ -81,6 +81,7 @@ def test_prune_passes_over_a_store_at_work(
     assert len(prune(cache.dir, unused_days=0)) == 1
 
 
+@pytest.mark.slow
 def test_spot_check(
     clip: FrozenCLIP,
     root: Path,

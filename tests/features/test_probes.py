@@ -60,6 +60,7 @@ def test_a_score_at_the_end_of_the_scale_stays_finite() -> None:
     assert fit_ridge(features, mos)[0](features).isfinite().all()
 
 
+@pytest.mark.slow
 def test_mlp_learns_what_a_line_cannot() -> None:
     generator = torch.Generator().manual_seed(0)
     features = F.normalize(torch.randn(600, 4, generator=generator), dim=-1)

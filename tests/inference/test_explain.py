@@ -31,6 +31,7 @@ def scored(photos: Path, preset: str, short: int | None) -> pd.DataFrame:
     return pd.DataFrame({"img": [path.name for path in paths], "q": scores.numpy().round(4)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "short", "size", "scale"),
     [("clipiqa-pyiqa", None, "native", 1), ("clipiqa", 224, "short side 224", 100)],
@@ -64,6 +65,7 @@ def test_a_foreign_table_is_explained(
     assert "QualiCLIP.pth is not at hand: --fetch downloads it from https://" in printed.err
 
 
+@pytest.mark.slow
 def test_scores_of_something_else_are_said_to_be(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_scores_of_something_else_are_said_to_be(
     assert "come from none of these; the nearest is clipiqa" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_own_prompt_files_are_tried(photos: Path, tmp_path: Path) -> None:
     clip = ciq.FrozenCLIP.from_name("demo")
     prompts = ciq.ContextPrompts(clip, seed=2)

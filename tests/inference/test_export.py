@@ -73,6 +73,7 @@ def exported(
     return request.param, scorer, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
 def test_scores_of_any_size_and_batch(exported: tuple[str, Scorer, Path], name: str) -> None:
     _, scorer, folder = exported
@@ -87,6 +88,7 @@ def test_scores_of_any_size_and_batch(exported: tuple[str, Scorer, Path], name: 
     torch.testing.assert_close(run(batch), scorer(batch), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
 def test_scores_are_those_of_openai_clip(exported: tuple[str, Scorer, Path], name: str) -> None:
     kind, _, folder = exported
@@ -105,6 +107,7 @@ def test_scores_are_those_of_openai_clip(exported: tuple[str, Scorer, Path], nam
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_card_and_the_file_say_what_was_exported(exported: tuple[str, Scorer, Path]) -> None:
     kind, scorer, folder = exported
     assert {path.name for path in folder.iterdir()} == {
@@ -148,6 +151,7 @@ def test_the_least_side_is_taken_and_a_smaller_one_refused(
         run(images[..., 1:])
 
 
+@pytest.mark.slow
 def test_what_deviates_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = small_scorer("vit")
     right = scorer.score_images
@@ -179,6 +183,7 @@ def test_unknown_format_and_half_precision_are_refused(tmp_path: Path) -> None:
         export_scorer(Scorer(model, "mine"), tmp_path / "m")
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "demo.pt2"
     assert main(["export", "--backbone", "demo", "--format", "pt2", "--out", str(out)]) == 0
@@ -190,6 +195,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "unknown preset 'best'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rn50_equals_openai_clip(tmp_path: Path) -> None:
     reference = random_clip("RN50", seed=3)
     scorer = ciq.load("clipiqa", backbone=FrozenCLIP(deepcopy(reference), "RN50", "0" * 64))

@@ -12,6 +12,7 @@ from clipiqa_plus.prompts.sources import PAIRS
 IMAGES = torch.rand(5, 3, 48, 64, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_batches_give_the_scores_of_all_pictures_in_order(clip: FrozenCLIP) -> None:
     metric = ciq.CLIPIQAScore(backbone=clip)
     expected = ciq.load(backbone=clip)(IMAGES)[:, 0]

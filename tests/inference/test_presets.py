@@ -200,6 +200,7 @@ def test_facts_of_published_files() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "vit", "table"),
     [
@@ -236,6 +237,7 @@ def quality_clip(scale: float = 10.0) -> tuple[Any, dict[str, Tensor], Tensor]:
     return reference, {**state, "prompts_features": text}, text
 
 
+@pytest.mark.slow
 def test_qualiclip_takes_its_stored_text_features_at_100(publish: Publish) -> None:
     reference, content, text = quality_clip(scale=50)
     publish("qualiclip", "weights", content)
@@ -254,6 +256,7 @@ def test_qualiclip_takes_its_stored_text_features_at_100(publish: Publish) -> No
     torch.testing.assert_close(own(images), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_pyiqas_qualiclip_halves_the_logits(publish: Publish) -> None:
     reference, content, text = quality_clip(scale=60)
     publish("qualiclip-pyiqa", "weights", content)
@@ -267,6 +270,7 @@ def test_pyiqas_qualiclip_halves_the_logits(publish: Publish) -> None:
     )
 
 
+@pytest.mark.slow
 def test_qualiclip_plus_has_seven_pairs_without_a_further_stop(
     publish: Publish, tmp_path: Path
 ) -> None:
@@ -294,6 +298,7 @@ def test_qualiclip_plus_has_seven_pairs_without_a_further_stop(
         ciq.load_prompts(PRESETS["qualiclip+"].prompts.fetch(), clip)  # type: ignore[union-attr, arg-type]
 
 
+@pytest.mark.slow
 def test_maclip_fuses_cosine_and_magnitude_over_its_crops() -> None:
     reference = random_reference()
     words = ["Good image", "bad image", "Sharp image", "blurry image", "sharp edges"]
@@ -370,6 +375,7 @@ def test_a_file_that_cannot_be_had_is_one_error_with_address_and_place(
     assert not file.path.exists()
 
 
+@pytest.mark.slow
 def test_what_does_not_go_with_a_published_preset(publish: Publish, clip: FrozenCLIP) -> None:
     publish("clipiqa+", "prompts", context(16, 32).half())
     with pytest.raises(ValueError, match=r"prompts published for small; the backbone is small-res"):
@@ -392,6 +398,7 @@ def test_what_does_not_go_with_a_published_preset(publish: Publish, clip: Frozen
         ciq.load("qualiclip")
 
 
+@pytest.mark.slow
 def test_maclip_cannot_be_exported(tmp_path: Path) -> None:
     scorer = ciq.load("maclip", backbone=frozen(random_reference()))
     with pytest.raises(ValueError, match="scores several views of a picture"):

@@ -107,6 +107,7 @@ def test_a_degraded_quarter_is_found_on_most_pictures(kind: str, backbone: str) 
     assert lower >= 0.7 * len(PHOTOS)
 
 
+@pytest.mark.slow
 def test_files_and_refusals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], clip: FrozenCLIP
 ) -> None:

@@ -36,6 +36,7 @@ def rn50() -> Iterator[tuple[Any, FrozenCLIP]]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_clipiqa_on_rn50_equals_openai_clip(rn50: tuple[Any, FrozenCLIP]) -> None:
     assert ARCHITECTURES["RN50"].vision_layers == (3, 4, 6, 3)
     rng = np.random.default_rng(1)
@@ -235,6 +236,7 @@ def test_score_loads_once_and_again_when_a_file_has_changed(
     assert again == pytest.approx(float(ciq.load(backbone=str(weights))(picture)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_score_keeps_two_scorers(
     tmp_path: Path, make_picture: Callable[..., Path], loads: list[weakref.ref[Scorer]]
 ) -> None:

@@ -101,6 +101,7 @@ def test_an_uncertain_pair_pulls_less() -> None:
     assert gradients[1] < gradients[0] / 5
 
 
+@pytest.mark.slow
 def test_fidelity_loss_never_holds_all_pairs() -> None:
     pred, mos, std = batch(2000)
     with Largest() as largest:
@@ -108,6 +109,7 @@ def test_fidelity_loss_never_holds_all_pairs() -> None:
     assert largest.elements <= PAIR_BLOCK < 2000**2 / 10
 
 
+@pytest.mark.slow
 def test_true_deviations_beat_none() -> None:
     """Half of the pictures have opinions of three raters who differ widely, planted over a plane.
 

@@ -74,6 +74,7 @@ def test_logistic_equals_the_function(metric_class: type[PLCC] | type[RMSE]) -> 
     assert metric.compute() != function(prediction, target)
 
 
+@pytest.mark.slow
 @given(
     size=st.integers(3, 20),
     copies=st.integers(0, 10),
@@ -361,12 +362,14 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, ob
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_sampler_padded(two_processes: list[dict[str, Tensor]]) -> None:
     shares = [set(results["share"].tolist()) for results in two_processes]
     assert len(shares[0]) == len(shares[1]) == 6
     assert len(shares[0] & shares[1]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["padded", "padded again", "updated after compute", "one process idle"]
 )

@@ -71,6 +71,7 @@ def krasula_p(x: np.ndarray) -> float:
     return float(krasula(x, pairs, [(0, 1)])["AUC_BW"].p_delong[0])
 
 
+@pytest.mark.slow
 def test_level_holds_although_pairs_share_pictures() -> None:
     rng = np.random.default_rng(0)
     rejected: dict[str, list[bool]] = {name: [] for name in ("AUC_DS", "AUC_BW", "CC0", "DeLong")}

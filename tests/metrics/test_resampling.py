@@ -19,6 +19,7 @@ def data(n: int, seed: int = 0, digits: int = 1) -> tuple[np.ndarray, np.ndarray
     return np.stack([weak, mos + rng.normal(size=n) / 3]), mos
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(6, 60), seed=st.integers(0, 10**6), digits=st.integers(0, 3))
 def test_each_resample_equals_scipy_on_the_same_pictures(n: int, seed: int, digits: int) -> None:

@@ -33,6 +33,7 @@ def alike(
     return mos + 0.7 * by_content + rng.normal(size=(sources, len(groups))), mos, groups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contents", [6, 8, 20, 100])
 def test_level_of_5_percent_holds(contents: int) -> None:
     rng = np.random.default_rng(contents)

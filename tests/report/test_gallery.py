@@ -36,6 +36,7 @@ def test_the_histogram_is_of_all_scores(scores: Path, tmp_path: Path) -> None:
     assert page.count('<span style="height:0.0%">') == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_it_is_sorted_and_filtered(scores: Path, tmp_path: Path, width: int, scheme: str) -> None:
     page = write_gallery(tmp_path / "g.html", scores, ["sharp", "bright"], SETTINGS, most=4)

@@ -99,6 +99,7 @@ def shared_out(table: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns=[c for c in may if c in shown and table[c].nunique() == 1])
 
 
+@pytest.mark.slow
 def test_tables_show_the_saved_numbers(folder: Path, page: Page) -> None:
     results, differences = (load_table(folder / f"{n}.json") for n in ("results", "differences"))
     shown = shared_out(results)
@@ -166,6 +167,7 @@ def test_pictures_and_charts_say_what_they_show(page: Page) -> None:
     assert "b2" * 32 in page.text
 
 
+@pytest.mark.slow
 def test_data_sets_and_targets_are_seen_together(tmp_path: Path) -> None:
     one = pictures(60)
     targets = [
@@ -181,6 +183,7 @@ def test_data_sets_and_targets_are_seen_together(tmp_path: Path) -> None:
         assert shown[row.prompts][f"{row.data}: {row.target}"].strip() == f"{row.SRCC:.3f}"
 
 
+@pytest.mark.slow
 def test_training_beside_a_prompt_file_is_drawn(tmp_path: Path) -> None:
     log_training(tmp_path / "run")
     folder = evaluation(tmp_path / "out", pictures(40))
@@ -209,6 +212,7 @@ def test_command_makes_it_again_without_a_model(
     assert "no such table" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_thousand_pictures_stay_below_ten_megabytes(tmp_path: Path) -> None:
     evaluation(tmp_path, pictures(2000, contents=100))
     big = pd.DataFrame({"id": range(2000), "jpeg": [bytes(4000)] * 2000})  # 10.7 MB in base64
@@ -255,6 +259,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_a_browser_shows_it(whole: Path, width: int, scheme: str) -> None:
     with visited(whole, width, scheme) as tab:
@@ -304,6 +309,7 @@ def test_a_browser_shows_it(whole: Path, width: int, scheme: str) -> None:
     assert falling == sorted(rising, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_pictures_open_large_and_terms_explain_themselves(
     whole: Path, width: int, scheme: str
@@ -345,6 +351,7 @@ def test_pictures_open_large_and_terms_explain_themselves(
         assert "Spearman" in hint.inner_text()
 
 
+@pytest.mark.slow
 def test_paper_shows_everything(whole: Path, tmp_path: Path) -> None:
     with visited(whole, 1200, "light") as tab:
         tab.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -365,6 +372,7 @@ class Killed(BaseException):
     """What no handler of the code under test catches."""
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_leaves_a_whole_evaluation_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def test_charts_in_words() -> None:
     assert over_layouts().alt == "SRCC by n_ctx: 16 0.650, 4 0.550."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chart", [over_ratings, over_layouts])
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_a_browser_shows_it(tmp_path: Path, chart: object, width: int, scheme: str) -> None:

@@ -71,6 +71,7 @@ def learn(recipe: str, run: Path, *options: str) -> Path:
     return run / "prompts.safetensors"
 
 
+@pytest.mark.slow
 def test_spaq_learns_mos_and_five_attributes_each_in_its_direction(
     spaq: tuple[Path, pd.DataFrame], tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_spaq_learns_mos_and_five_attributes_each_in_its_direction(
     assert spearmanr(noisiness["tuned"], clean).statistic > 0.3
 
 
+@pytest.mark.slow
 def test_ava_learns_a_regressor_over_its_pairs(
     tmp_path: Path, incomplete: Callable[..., None]
 ) -> None:

@@ -28,6 +28,7 @@ LAMBDA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "options", "named"),
     [
@@ -52,6 +53,7 @@ def test_other_classes_and_functions_are_refused(
     assert not (recipe.parent / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_flag_allows_them(recipe: Path) -> None:
     harmless = LAMBDA | {"init_args": {"on_fit_start": "operator.is_"}}
     with_options(recipe, "trainer", callbacks=[harmless], max_epochs=1)
@@ -60,6 +62,7 @@ def test_the_flag_allows_them(recipe: Path) -> None:
     run(recipe, "--allow_any_class=true")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [False, True])
 def test_classes_of_roles_are_allowed(recipe: Path, alone: bool) -> None:
     stopping = {

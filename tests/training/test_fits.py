@@ -39,6 +39,7 @@ def run(prompts: ContextPrompts, clip: FrozenCLIP, *args, **options) -> list[Fit
     return [found[number] for number in range(len(found))]
 
 
+@pytest.mark.slow
 def test_a_planted_target_is_found(clip: FrozenCLIP) -> None:
     features, mos = planted(clip, 400)
     prompts = ContextPrompts(clip)
@@ -55,6 +56,7 @@ def test_a_planted_target_is_found(clip: FrozenCLIP) -> None:
     assert not prompts.learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_specific", [False, True])
 def test_company_changes_nothing(clip: FrozenCLIP, class_specific: bool) -> None:
     features, mos = planted(clip, 200, pairs=2)
@@ -73,6 +75,7 @@ def test_company_changes_nothing(clip: FrozenCLIP, class_specific: bool) -> None
         assert found.iterations == alone.iterations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "plcc", "mse_plcc", "rank"])
 def test_every_loss_falls(clip: FrozenCLIP, loss: str) -> None:
     features, mos = planted(clip, 120)

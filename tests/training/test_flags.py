@@ -10,6 +10,7 @@ import yaml
 from tests.support.training_run import run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [["--overwrite"], ["--overwrite", "true"], ["--overwrite=true"]])
 def test_overwrite_is_a_flag_and_takes_a_value_too(recipe: Path, given: list[str]) -> None:
     few = ["--trainer.max_epochs=1", "--features.enabled=false"]

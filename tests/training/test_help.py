@@ -54,6 +54,7 @@ def test_help_names_the_options_that_there_are(monkeypatch: pytest.MonkeyPatch) 
     assert data - {"--data.order_seed"} <= shown  # --seed_everything sets it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -41,6 +41,7 @@ def run_ended(recipe: Path, folder: Path, condition: str, number: int, *options:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_prompts_and_a_checkpoint_to_go_on_from(recipe: Path) -> None:
     whole = run(recipe).model.prompts.ctx.detach().clone()
     folder = recipe.parent / "stopped"
@@ -52,6 +53,7 @@ def test_sigterm_leaves_prompts_and_a_checkpoint_to_go_on_from(recipe: Path) -> 
     assert torch.equal(resumed.model.prompts.ctx, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_survivor_of_two_processes_says_how_to_go_on(recipe: Path, victim: int) -> None:
     folder = recipe.parent / "ddp"

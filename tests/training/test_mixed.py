@@ -66,6 +66,7 @@ def by_set(cli: train.TrainCLI) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 def test_metrics_per_set_and_their_mean(mixed: Path) -> None:
     cli = run(mixed, "--trainer.max_epochs=2", "--model.loss=fidelity")
     metrics = json.loads((mixed.parent / "run/metrics.json").read_text())
@@ -80,6 +81,7 @@ def test_metrics_per_set_and_their_mean(mixed: Path) -> None:
     assert len(list((mixed.parent / "run/checkpoints").glob("epoch=*.ckpt"))) == 1
 
 
+@pytest.mark.slow
 def test_resumed_training_gives_the_same_digits(mixed: Path) -> None:
     whole = run(mixed, "--model.schedule=constant").model.prompts.ctx.detach().clone()
     folder = f"--run={mixed.parent / 'again'}"
@@ -88,6 +90,7 @@ def test_resumed_training_gives_the_same_digits(mixed: Path) -> None:
     assert torch.equal(again.model.prompts.ctx, whole)
 
 
+@pytest.mark.slow
 def test_the_whole_part_by_lbfgs(mixed: Path) -> None:
     content = yaml.safe_load(mixed.read_text())
     content["model"] |= {"optimizer": LBFGS, "schedule": "constant", "loss": "plcc"}
@@ -100,6 +103,7 @@ def test_the_whole_part_by_lbfgs(mixed: Path) -> None:
     assert logged["val/SRCC_mean"].notna().any()
 
 
+@pytest.mark.slow
 def test_evaluation_takes_each_set_by_itself(mixed: Path, weights: Path) -> None:
     cli = run(mixed, "--trainer.max_epochs=1")
     out = mixed.parent / "out"

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parents[2] / "configs"
 CONFIGS = sorted(p for p in FOLDER.rglob("*.yaml") if p.name != "benchmarks.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_states_its_source_and_builds_its_data(path: Path) -> None:
     assert path.read_text().startswith("# ")
@@ -26,6 +27,7 @@ def test_every_recipe_states_its_source_and_builds_its_data(path: Path) -> None:
     data_of(read_recipe(path), path, **scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", [p for p in CONFIGS if "trainer" in read_recipe(p)], ids=lambda path: path.stem
 )
@@ -39,6 +41,7 @@ def test_training_accepts_every_recipe(
     assert f"class_path: {read_recipe(path)['data']['class_path']}" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["none", "table", "true", "null"])
 def test_positional_embedding_by_name_and_as_in_earlier_recipes(
     given: str, capsys: pytest.CaptureFixture[str]
@@ -73,6 +76,7 @@ def test_defects_are_named(tmp_path: Path) -> None:
         data_of({}, "c.yaml")
 
 
+@pytest.mark.slow
 def test_every_benchmark_has_its_recipe_and_is_in_the_list() -> None:
     assert {p.stem for p in (FOLDER / "benchmarks").glob("*.yaml")} == set(BENCHMARKS)
     assert read_recipe(FOLDER / "benchmarks.yaml")["benchmarks"] == list(BENCHMARKS)

@@ -41,6 +41,7 @@ def old_run(folder: Path) -> dict[str, bytes]:
     return results(folder)
 
 
+@pytest.mark.slow
 def test_a_config_of_a_run_holds_no_commands(recipe: Path) -> None:
     run(recipe, "--trainer.max_epochs=1")
     run(recipe, "--trainer.max_epochs=1", "--overwrite=true")
@@ -54,6 +55,7 @@ def test_a_config_of_a_run_holds_no_commands(recipe: Path) -> None:
     assert results(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["overwrite: true", "ckpt_path: last", "allow_any_class: true"])
 def test_commands_in_a_recipe_are_refused(recipe: Path, command: str) -> None:
     recipe.write_text(f"{recipe.read_text()}\n{command}\n")
@@ -64,6 +66,7 @@ def test_commands_in_a_recipe_are_refused(recipe: Path, command: str) -> None:
     assert not (recipe.parent / "run").exists()
 
 
+@pytest.mark.slow
 def test_overwriting_with_a_typo_keeps_the_old_run(recipe: Path) -> None:
     folder = recipe.parent / "run"
     before = old_run(folder)
@@ -75,6 +78,7 @@ def test_overwriting_with_a_typo_keeps_the_old_run(recipe: Path) -> None:
     assert results(folder) == before
 
 
+@pytest.mark.slow
 def test_overwriting_ends_with_the_new_run_and_the_foreign_files(recipe: Path) -> None:
     folder = recipe.parent / "run"
     before = old_run(folder)
@@ -87,6 +91,7 @@ def test_overwriting_ends_with_the_new_run_and_the_foreign_files(recipe: Path) -
     assert not (folder / ASIDE).exists()
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_first_checkpoint_brings_the_old_run_back(recipe: Path) -> None:
     folder = recipe.parent / "run"
     before = old_run(folder)
@@ -104,6 +109,7 @@ def test_a_kill_before_the_first_checkpoint_brings_the_old_run_back(recipe: Path
     assert results(folder) == before
 
 
+@pytest.mark.slow
 def test_a_failure_after_the_first_checkpoint_keeps_the_new_run(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +126,7 @@ def test_a_failure_after_the_first_checkpoint_keeps_the_new_run(
     assert not (folder / ASIDE).exists()
 
 
+@pytest.mark.slow
 def test_two_processes_never_write_one_run(recipe: Path) -> None:
     folder = recipe.parent / "run"
     before = old_run(folder)
@@ -142,6 +149,7 @@ def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             RunLock(tmp_path / "locked", resume=False, overwrite=False)
 
 
+@pytest.mark.slow
 def test_best_prompts_stand_beside_the_last(recipe: Path) -> None:
     run(recipe)
     folder = recipe.parent / "run"
@@ -158,6 +166,7 @@ def test_best_prompts_stand_beside_the_last(recipe: Path) -> None:
     assert torch.equal(tensors["ctx"], read_prompts(best)[0]["ctx"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_leaves_its_prompts(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +186,7 @@ def test_an_interrupted_training_leaves_its_prompts(
     assert interrupted(stop.value) == line
 
 
+@pytest.mark.slow
 def test_a_finished_cosine_is_not_laid_out_anew(recipe: Path) -> None:
     run(recipe, "--trainer.max_epochs=2")
     folder = recipe.parent / "run"
@@ -192,6 +202,7 @@ def test_a_finished_cosine_is_not_laid_out_anew(recipe: Path) -> None:
     assert read_prompts(recipe.parent / "run2")[1]["steps"] == 9
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_runs_code_is_refused(recipe: Path) -> None:
     run(recipe, "--trainer.max_epochs=1")
     folder = recipe.parent / "run"

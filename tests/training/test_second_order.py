@@ -53,6 +53,7 @@ def whole_loss(cli: train.TrainCLI) -> float:
         return float(LOSSES[cli.model.loss](scores, batch["mos"]))
 
 
+@pytest.mark.slow
 def test_the_whole_part_with_all_its_views_is_one_batch_whose_loss_falls(fast: Path) -> None:
     cli = run(fast, "--trainer.limit_val_batches=0", "--trainer.max_epochs=6")
     losses = logged(fast)["train/loss"].dropna().tolist()
@@ -63,6 +64,7 @@ def test_the_whole_part_with_all_its_views_is_one_batch_whose_loss_falls(fast: P
     assert whole_loss(cli) == pytest.approx(losses[-1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_best_state_is_kept_and_tested(fast: Path) -> None:
     run(fast, "--trainer.max_epochs=8")
     folder = fast.parent / "run"
@@ -82,6 +84,7 @@ def test_the_best_state_is_kept_and_tested(fast: Path) -> None:
     assert validated["val/SRCC"] == pytest.approx(scores.max(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_list", [False, True])
 def test_patience_ends_the_training(fast: Path, in_list: bool) -> None:
     content = yaml.safe_load(fast.read_text())
@@ -96,6 +99,7 @@ def test_patience_ends_the_training(fast: Path, in_list: bool) -> None:
     assert len(scores) == int(scores.argmax()) + 1 + 2
 
 
+@pytest.mark.slow
 def test_recipe_for_own_pictures_runs(recipe: Path) -> None:
     own = yaml.safe_load(recipe.read_text())
     table, backbone = own["data"]["init_args"]["table"], own["model"]["backbone"]
@@ -106,12 +110,14 @@ def test_recipe_for_own_pictures_runs(recipe: Path) -> None:
     assert len(scores) == min(40, int(scores.argmax()) + 1 + 4)
 
 
+@pytest.mark.slow
 def test_same_seed_same_digits(fast: Path) -> None:
     first = run(fast).model.prompts.ctx.detach().clone()
     again = run(fast, f"--run={fast.parent / 'again'}").model.prompts.ctx
     assert torch.equal(first, again)
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_end(fast: Path) -> None:
     whole = run(fast, "--trainer.max_epochs=6").model.prompts.ctx.detach().clone()
     folder = fast.parent / "killed"
@@ -128,6 +134,7 @@ def test_killed_run_resumes_to_the_same_end(fast: Path) -> None:
     assert torch.equal(resumed.model.prompts.ctx, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", get_args(LossName))
 def test_every_loss(fast: Path, loss: str) -> None:
     run(fast, f"--model.loss={loss}", "--trainer.limit_val_batches=0")
@@ -135,6 +142,7 @@ def test_every_loss(fast: Path, loss: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -149,6 +157,7 @@ def test_what_is_trained(fast: Path, options: tuple[str, ...]) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_targets_each_with_a_pair(fast: Path) -> None:
     table = fast.parent / "scores.csv"
     scores = pd.read_csv(table)
@@ -165,6 +174,7 @@ def test_targets_each_with_a_pair(fast: Path) -> None:
     assert int(cli.model.prompts.steps) == int(both.argmax()) + 1
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_whole_part_and_give_the_same_digits(fast: Path) -> None:
     alone = run(fast)
     folder = fast.parent / "ddp"
@@ -197,6 +207,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setitem(LOSSES, "mse", loss)
 
 
+@pytest.mark.slow
 def test_divergence_ends_with_a_warning_and_the_last_good_state(
     fast: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +227,7 @@ def test_divergence_ends_with_a_warning_and_the_last_good_state(
     assert np.isfinite(metrics["test/SRCC"])
 
 
+@pytest.mark.slow
 def test_a_first_step_without_a_loss_is_one_error(
     fast: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +236,7 @@ def test_a_first_step_without_a_loss_is_one_error(
         run(fast)
 
 
+@pytest.mark.slow
 def test_a_line_search_that_finds_nothing_ends_the_training(fast: Path) -> None:
     # A gradient that counts as zero: no step is taken.
     cli = run(fast, "--trainer.max_epochs=9", "--model.optimizer.tolerance_grad=1e9")
@@ -243,6 +256,7 @@ def test_pictures_without_a_cache_are_one_error(fast: Path) -> None:
         run(fast, "--features.enabled=false")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "option",
     ["model.schedule=cosine", "trainer.precision=16-true", "trainer.precision=bf16-mixed"],
@@ -252,6 +266,7 @@ def test_what_contradicts_a_line_search_is_refused(fast: Path, option: str) -> N
         run(fast, f"--{option}")
 
 
+@pytest.mark.slow
 def test_batches_that_are_not_the_whole_part_are_warned_of(fast: Path) -> None:
     with pytest.warns(UserWarning, match="an epoch has 3; set data.batch_size to all"):
         run(fast, "--data.batch_size=2", "--trainer.max_epochs=1")

@@ -26,6 +26,7 @@ from tests.support.wandb_files import wandb_artifacts, wandb_records
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_behind(recipe: Path) -> None:
     run(recipe, "--licence=CC-BY-4.0")
     folder = recipe.parent / "run"
@@ -52,6 +53,7 @@ def test_a_run_leaves_everything_behind(recipe: Path) -> None:
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 12
 
 
+@pytest.mark.slow
 def test_last_checkpoint_is_the_last_whatever_is_monitored(recipe: Path) -> None:
     # The number of the epoch is best, as "min", after the first one.
     run(recipe, "--checkpoint.monitor=epoch", "--checkpoint.mode=min")
@@ -60,6 +62,7 @@ def test_last_checkpoint_is_the_last_whatever_is_monitored(recipe: Path) -> None
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_recipe_without_a_monitor_keeps_the_last(recipe: Path) -> None:
     content = yaml.safe_load(recipe.read_text())
     del content["checkpoint"]
@@ -69,6 +72,7 @@ def test_recipe_without_a_monitor_keeps_the_last(recipe: Path) -> None:
     assert torch.load(path, weights_only=True)["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_the_resolved_config_runs_again_to_the_same_prompts(recipe: Path) -> None:
     run(recipe)
     folder = recipe.parent / "run"
@@ -78,12 +82,14 @@ def test_the_resolved_config_runs_again_to_the_same_prompts(recipe: Path) -> Non
     assert torch.equal(first["ctx"], again["ctx"])
 
 
+@pytest.mark.slow
 def test_seed_changes_the_start_and_the_order(recipe: Path) -> None:
     first = run(recipe).model.prompts.ctx
     other = run(recipe, "--seed_everything=1", "--overwrite=true").model.prompts.ctx
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_end(recipe: Path) -> None:
     whole = run(recipe).model.prompts.ctx.detach().clone()
     folder = recipe.parent / "killed"
@@ -103,6 +109,7 @@ def test_killed_run_resumes_to_the_same_end(recipe: Path) -> None:
     assert (folder / "logs/version_1").is_dir()
 
 
+@pytest.mark.slow
 def test_two_runs_are_never_mixed(recipe: Path) -> None:
     folder = recipe.parent / "run"
     run(recipe, "--trainer.max_epochs=1")
@@ -118,6 +125,7 @@ def test_two_runs_are_never_mixed(recipe: Path) -> None:
     assert (recipe.parent / "other/thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_before_it_began_may_be_tried_again(recipe: Path) -> None:
     table = recipe.parent / "scores.csv"
     hidden = table.rename(table.with_suffix(".away"))
@@ -138,6 +146,7 @@ def test_zero_shot_switch_trains_nothing_and_tests_the_words(recipe: Path) -> No
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_wandb_offline_by_one_flag(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -169,6 +178,7 @@ def test_wandb_offline_by_one_flag(recipe: Path, monkeypatch: pytest.MonkeyPatch
     assert (folder / "logs/version_0/metrics.csv").is_file()
 
 
+@pytest.mark.slow
 def test_wandb_without_a_key_is_one_error(recipe: Path) -> None:
     command = [sys.executable, "train.py", f"--config={recipe}", "--wandb=clipiqa-test"]
     command.append(f"--run={recipe.parent / 'run'}")
@@ -183,6 +193,7 @@ def test_wandb_without_a_key_is_one_error(recipe: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_loss_is_logged_once_an_epoch(recipe: Path) -> None:
     run(recipe)
     logged = pd.read_csv(recipe.parent / "run/logs/version_0/metrics.csv")
@@ -190,6 +201,7 @@ def test_loss_is_logged_once_an_epoch(recipe: Path) -> None:
     assert logged.loc[logged["train/loss"].notna(), "step"].tolist() == [2, 5, 8, 11]
 
 
+@pytest.mark.slow
 def test_prints_only_its_own_lines_and_closes_with_the_next_command(recipe: Path) -> None:
     folder = recipe.parent / "run"
     command = [sys.executable, "train.py", f"--config={recipe}", f"--run={folder}"]
@@ -209,6 +221,7 @@ def test_prints_only_its_own_lines_and_closes_with_the_next_command(recipe: Path
     assert following == (f"next:   python evaluate.py --prompts zero_shot {prompts} --data {data}")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_one_line_and_the_way_to_go_on(recipe: Path) -> None:
     folder = recipe.parent / "run"
     code = (
@@ -229,6 +242,7 @@ def test_ctrl_c_ends_with_one_line_and_the_way_to_go_on(recipe: Path) -> None:
     assert done.stderr.count("training stopped") == line.count("training stopped") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "warned"), [(1e-12, True), (0.05, False)])
 def test_a_training_that_learns_nothing_is_reported(
     recipe: Path, rate: float, warned: bool
@@ -242,6 +256,7 @@ def test_a_training_that_learns_nothing_is_reported(
         assert "after 12 steps the text features are within" in warned_of[0]
 
 
+@pytest.mark.slow
 def test_tensorboard_logger(recipe: Path) -> None:
     folder = recipe.parent / "run"
     run(
@@ -253,6 +268,7 @@ def test_tensorboard_logger(recipe: Path) -> None:
     assert list(folder.rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_backbone_with_what_no_file_records_of_it(recipe: Path, tmp_path: Path) -> None:
     weights = tmp_path / "bare.safetensors"
     save_file(random_clip(SMALL_RESNET, 0).state_dict(), weights)
@@ -270,11 +286,13 @@ def test_backbone_with_what_no_file_records_of_it(recipe: Path, tmp_path: Path) 
     assert again.model.backbone.conventions.activation == "gelu"
 
 
+@pytest.mark.slow
 def test_unknown_backbone_is_one_clear_error(recipe: Path) -> None:
     with pytest.raises(ValueError, match="RN5O"):
         run(recipe, "--model.backbone=RN5O")
 
 
+@pytest.mark.slow
 def test_mendable_errors_are_one_message(recipe: Path) -> None:
     command = [sys.executable, "train.py", f"--config={recipe}", "--model.backbone=none.pt"]
     environment = {k: v for k, v in os.environ.items() if k != "CLIPIQA_TRACEBACK"}
@@ -287,6 +305,7 @@ def test_mendable_errors_are_one_message(recipe: Path) -> None:
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_train_and_validate_as_one(recipe: Path, processes: int) -> None:
     """DDP over gloo: 4 test pictures in batches of 2, 5 validation pictures, do not divide."""

@@ -76,6 +76,7 @@ def test_accumulated_gradients_equal_one_large_batch(clip: FrozenCLIP, tmp_path:
     torch.testing.assert_close(small.prompts.ctx, large.prompts.ctx, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision_learns_finite_context_tokens(
     clip: FrozenCLIP, tmp_path: Path, precision: str
@@ -109,6 +110,7 @@ def test_a_module_is_pickled_and_copied_with_its_prompts(clip: FrozenCLIP, tmp_p
         assert again.zero_shot().learned().prompts.learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["fast_dev_run=true", "limit_train_batches=1"])
 def test_short_runs_from_the_command_line(recipe: Path, option: str) -> None:
     run(recipe, f"--trainer.{option}", "--trainer.max_epochs=1")

@@ -186,6 +186,7 @@ def test_scores_in_one_line(tmp_path: Path) -> None:
         ciq.export_scorer(scorer, tmp_path / "a.onnx")
 
 
+@pytest.mark.slow
 def test_a_model_of_openai_clips_layout_runs_as_openais_do(tmp_path: Path) -> None:
     library = open_clip
     config = library.get_model_config("ViT-B-32")
@@ -206,6 +207,7 @@ def test_a_model_of_openai_clips_layout_runs_as_openais_do(tmp_path: Path) -> No
     assert ours.logit_scale == pytest.approx(math.exp(math.log(100)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_of_an_architecture_need_their_mean(tmp_path: Path) -> None:
     config = open_clip.get_model_config("RN50")
     model = build(config)
@@ -248,6 +250,7 @@ def test_a_failed_download_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None
         FrozenCLIP.from_name("open_clip:ViT-B-16-SigLIP2-384/webli")
 
 
+@pytest.mark.slow
 def test_the_tag_decides_about_the_activation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def sides(tmp_path: Path, make_picture: Callable[..., Path]) -> tuple[Path, Path
     return before, after
 
 
+@pytest.mark.slow
 def test_two_folders_compared(
     sides: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

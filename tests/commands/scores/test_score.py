@@ -71,6 +71,7 @@ def test_what_is_nearly_right_is_named(
     assert f"Did you mean {path}?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["torch", "torch.nn", "clipiqa_plus.inference.scorer", "PIL"])
 def test_ctrl_c_while_libraries_load_is_one_line(module: str) -> None:
     code = (

@@ -112,6 +112,7 @@ def test_broken_lines(root, row, message):
         read(AVA(root))
 
 
+@pytest.mark.slow
 def test_255530_rows_parse_and_split_by_whole_arrays(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     rows = np.empty((255_530, 15), dtype=np.int64)

@@ -162,6 +162,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
         download([], SHA256, tmp_path / "cache" / "file.bin", remedy="Take another.")
 
 
+@pytest.mark.slow
 def test_two_processes_download_once(mirror: Mirror, target: Path) -> None:
     mirror.pause = 2.0  # the second process arrives while the first is half-way
     code = (

@@ -115,6 +115,7 @@ def test_pictures_have_their_sets_size_and_views(folders: dict[str, Path]) -> No
     assert data.reader().identity(9) == b.reader().identity(1)
 
 
+@pytest.mark.slow
 def test_features_are_those_of_each_sets_own_training(
     folders: dict[str, Path], clip: FrozenCLIP, tmp_path: Path
 ) -> None:

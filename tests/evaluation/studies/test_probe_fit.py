@@ -30,6 +30,7 @@ def probe_file(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     return out
 
 
+@pytest.mark.slow
 def test_zero_shot_prompts_and_probe_stand_in_one_table(
     probe_file: Path, recipe: Path, weights: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def inputs(tmp_path: Path) -> StudyInputs:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_labels_end_where_more_change_nothing_and_go_on_after_a_stop(
     inputs: StudyInputs, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_contents_are_held_out_whole() -> None:
     assert len(stay)
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_their_ensemble_is_the_mean_score(
     inputs: StudyInputs, tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_seeds_differ_and_their_ensemble_is_the_mean_score(
     assert f"ensemble of all has {table['ensemble'].iloc[-1]:.3f}" in seeds.sentence(table)
 
 
+@pytest.mark.slow
 def test_seeds_resume_and_refuse_other_settings(inputs: StudyInputs, tmp_path: Path) -> None:
     whole, _ = seeds.study_seeds(inputs, 3)
     saved = StudyFits(tmp_path, {"a": 1})
@@ -154,6 +157,7 @@ def test_fewer_ratings_than_asked_are_one_error(inputs: StudyInputs) -> None:
         labels.rating_counts(small, 4)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +215,7 @@ def test_selection_is_honest_and_noise_is_warned_of() -> None:
     )
 
 
+@pytest.mark.slow
 def test_layouts_are_compared_by_folds_that_keep_contents_together(
     inputs: StudyInputs, tmp_path: Path
 ) -> None:

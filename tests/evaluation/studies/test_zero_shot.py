@@ -13,6 +13,7 @@ from clipiqa_plus.commands.main import main
 from clipiqa_plus.evaluation.studies.zero_shot import by_data, sentence
 
 
+@pytest.mark.slow
 def test_a_row_for_each_pair_backbone_and_data_set(
     recipe: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from clipiqa_plus.inference.scorer import Scorer
 from tests.support.scoring_process import load_mortal, load_nothing, load_small
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_one_error_and_the_run_goes_on_to_the_scores_of_one(
     tmp_path: Path,
     scorer: Scorer,

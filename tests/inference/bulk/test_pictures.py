@@ -42,6 +42,7 @@ def test_larger_pictures_are_failures_that_say_so(
     assert "max_pixels: 3000 in the file, None now" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_larger_pictures_are_scored_in_tiles_by_default(
     tmp_path: Path, make_picture: Callable[..., Path], scorer: Scorer
 ) -> None:

@@ -58,6 +58,7 @@ def mixed(
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing(
     cluster: None, mixed: Path, tmp_path: Path, scorer: Scorer
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_killed_process_loses_nothing(
     assert (tmp_path / "there.failed.csv").read_text() == (tmp_path / "here.failed.csv").read_text()
 
 
+@pytest.mark.slow
 def test_from_urls_and_tables_to_a_url(
     cluster: None, mixed: Path, tmp_path: Path, scorer: Scorer
 ) -> None:
@@ -108,6 +110,7 @@ def test_from_urls_and_tables_to_a_url(
         score_with_ray(scorer, load_small, sources, out, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_within_a_shard(mixed: Path, tmp_path: Path, scorer: Scorer) -> None:
     sources = [str(mixed)]
     score_files(scorer, sources, tmp_path / "whole.csv", 4)
@@ -128,6 +131,7 @@ def test_a_stopped_run_goes_on_within_a_shard(mixed: Path, tmp_path: Path, score
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_repaired_pictures_come_into_their_place(
     mixed: Path, tmp_path: Path, scorer: Scorer, make_picture: Callable[..., Path]

@@ -64,6 +64,7 @@ def test_several_scores_have_a_column_each(folder: Path, clip: FrozenCLIP, tmp_p
     assert list(read(tmp_path / "s.csv").columns[1:-3]) == list(PAIRS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "place", "devices"),
     [
@@ -211,6 +212,7 @@ def test_a_picture_added_at_the_end_is_scored(
     assert read(out)["image"][11] == str(folder / "zz.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_repaired_pictures_are_tried_again_and_come_into_their_place(
     folder: Path, scorer: Scorer, tmp_path: Path, suffix: str

@@ -69,6 +69,7 @@ def test_a_shard_of_gnu_tar(folder: Path, tmp_path: Path) -> None:
             assert picture.open().read() == original.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["", "gz"])
 def test_damage_is_listed_once_and_the_rest_is_scored(
     folder: Path,
