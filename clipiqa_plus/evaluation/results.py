@@ -95,7 +95,8 @@ def printable(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         if name.endswith(("_low", "_high")) or (name == "note" and not table[name].any()):
             continue
-        form = "+.3f" if name in ("dSRCC", "dPLCC", "difference") else ".3f"
+        signed = name in ("dSRCC", "dPLCC") or name.endswith("difference")
+        form = "+.3f" if signed else ".3f"
         text = [_text(value, name, form) for value in table[name]]
         if f"{name}_low" in table:
             ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)

@@ -1,4 +1,4 @@
-"""The page of a comparison before and after: one sentence per score, and pairs under a slider."""
+"""The page of a comparison before and after: a verdict per score, pairs under a slider, a table."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 from PIL import Image
 
-from clipiqa_plus.evaluation.before_after.files import (
-    PICTURES,
-    SUMMARY,
-    read_record,
-    sentences,
-    shown,
-)
+from clipiqa_plus.evaluation.before_after import files
 from clipiqa_plus.evaluation.results import REPORT
 from clipiqa_plus.inference.bulk.inputs import picture_named
 from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
+from clipiqa_plus.report.histograms import histogram
 from clipiqa_plus.report.rendering import render
 from clipiqa_plus.report.tables import cells
 from clipiqa_plus.training.run_folder import write_text
 
 MOST = 8
 """Pictures shown as the largest gains, and as the largest losses, of each score."""
-_SIDE, _QUALITY = 640, 82  # of the longer side of a picture: 40 to 80 KB
+ROWS = 500
+"""Most pictures in the table: those of the largest differences; all are in the CSV file."""
+LISTED = 100
+"""Most pictures listed as left out; all are in the CSV file."""
+TERMS = ("difference", "win_rate", "p_holm", "n", "sign flips", "verdict")
+_SIDE, _QUALITY = 800, 80  # of the longer side of a picture: 60 to 120 KB
 
 
 def write_comparison(folder: str | Path) -> Path:
@@ -42,20 +43,53 @@ def write_comparison(folder: str | Path) -> Path:
         FileNotFoundError: If the folder holds no finished comparison.
     """
     folder = Path(folder)
-    record = read_record(folder)
-    summary = pd.read_csv(folder / SUMMARY)
-    pictures = pd.read_csv(folder / PICTURES, dtype={"picture": str}, keep_default_na=False)
+    record = files.read_record(folder)
+    summary = pd.read_csv(folder / files.SUMMARY)
+    pictures = pd.read_csv(folder / files.PICTURES, dtype={"picture": str}, keep_default_na=False)
+    left_out = pd.read_csv(folder / files.LEFT_OUT, dtype=str, keep_default_na=False)
+    scores = [str(name) for name in summary["score"]]
+    names = files.side_names(*(str(record["settings"][side]) for side in files.SIDES))
     context = {
-        "title": "Before and after",
-        "sentences": sentences(summary),
-        "summary": cells(shown(summary)) | {"spaced": True},
-        "scores": [_score(str(name), pictures) for name in summary["score"]],
+        "title": f"{names[0]} and {names[1]}",
+        "names": names,
+        "verdicts": [_verdict(row, names, len(scores) > 1) for row in summary.itertuples()],
+        "count": len(pictures),
+        "distributions": [_distribution(name, pictures, len(scores) > 1) for name in scores],
+        "summary": cells(files.shown(summary)) | {"spaced": True},
+        "scores": [_score(name, pictures) for name in scores],
+        "pictures": cells(_table(pictures, scores)) | {"spaced": True},
+        "left_out": left_out.head(LISTED).to_dict("records"),
+        "terms_used": TERMS,
         "record": record,
-        "most": MOST,
     }
     page = folder / REPORT
     write_text(page, render("compare.html", **context))
     return page
+
+
+def _verdict(row: Any, names: tuple[str, str], several: bool) -> Markup:
+    """The verdict by one score with the names in bold, and its numbers."""
+    before, after = (Markup("<strong>{}</strong>").format(name) for name in names)
+    words = Markup(files.verdict(row, (before, after)))
+    by = Markup(" by <strong>{}</strong>").format(row.score) if several else ""
+    return Markup("{}{}: <span>{}.</span>").format(words, by, files.effect(row))
+
+
+def _distribution(name: str, pictures: pd.DataFrame, several: bool) -> dict[str, Any]:
+    title = f"Difference in {name}" if several else "Difference of each picture"
+    return histogram(title, pictures[f"{name}_difference"].to_numpy(), signed=True)
+
+
+def _table(pictures: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
+    """The pictures with the largest differences by any score."""
+    size = pictures[[f"{name}_difference" for name in scores]].abs().max(axis=1)
+    rows = pictures.loc[size.nlargest(ROWS).index]
+    columns = {
+        f"{name}_{part}": part if len(scores) == 1 else f"{name} {part}"
+        for name in scores
+        for part in (*files.SIDES, "difference")
+    }
+    return rows[["picture"]].join(rows[list(columns)].rename(columns=columns))
 
 
 def _score(name: str, pictures: pd.DataFrame) -> dict[str, Any]:
@@ -75,13 +109,14 @@ def _score(name: str, pictures: pd.DataFrame) -> dict[str, Any]:
 
 def _pair(row: dict[Any, Any], name: str) -> dict[str, Any]:
     """Both pictures of a row at one size, as data URIs; none if one no longer exists."""
-    before, after = (_decoded(str(row[side])) for side in ("before", "after"))
-    pair = {key: row[f"{name}_{key}"] for key in ("before", "after", "difference")}
+    before, after = (_decoded(str(row[side])) for side in files.SIDES)
+    pair = {key: row[f"{name}_{key}"] for key in (*files.SIDES, "difference")}
     pair = {"picture": row["picture"], "scores": pair, "sources": None}
     if before is not None and after is not None:
         sizes = "{} x {}".format(*before.size), "{} x {}".format(*after.size)
         size = _fitted(after.size)
         pair["sources"] = [_uri(image.resize(size)) for image in (before, after)]
+        pair["ratio"] = round(size[0] / size[1], 4)
         pair["sizes"] = "" if sizes[0] == sizes[1] else f"{sizes[0]} and {sizes[1]} pixels"
     return pair
 

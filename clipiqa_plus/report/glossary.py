@@ -43,8 +43,13 @@ TERMS = {
     "dPLCC": "Difference in PLCC to the source compared with; above 0 is better.",
     "p_SRCC": "Probability of a difference in SRCC at least this large if both sources were equal.",
     "p_PLCC": "Probability of a difference in PLCC at least this large if both sources were equal.",
-    "p_holm": "p SRCC after Holm's correction for the number of comparisons: below 0.05, the "
-    "difference is called significant.",
+    "p_holm": "The p-value that decides, after Holm's correction for the number of comparisons: "
+    "below 0.05, the difference is called significant.",
+    "verdict": "Better or worse where p holm is below 0.05, else not told apart; too few where "
+    "there are too few pictures or contents for a test.",
+    "difference": "Mean score after less mean score before; above 0 is better.",
+    "win_rate": "Share of the pictures whose score is higher after than before; equal scores count "
+    "half.",
     "p_williams": "Williams' test of two dependent correlations; it treats pictures as independent "
     "even where they share a content.",
     "resampled": "The units of intervals and tests: whole contents where they are known, since "

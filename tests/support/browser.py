@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-VIEWS = [(1200, "light"), (390, "dark")]
+VIEWS = [(width, scheme) for width in (1200, 390) for scheme in ("light", "dark")]
 """Widths and colour schemes that every page is tried at."""
 
 

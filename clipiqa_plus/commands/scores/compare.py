@@ -92,7 +92,8 @@ def compare(
     files.save(folder, summary, pictures, left_out, settings)
     page = write_comparison(folder)
     print_table(files.render(summary))
-    print(*files.sentences(summary), f"files: {out}, page: {page}", sep="\n")
+    names = files.side_names(before, after)
+    print(*files.sentences(summary, names), f"files: {out}, page: {page}", sep="\n")
     if left_out:
         print(
             f"clipiqa: {len(left_out):,} pictures left out, see {out}/left_out.csv:",

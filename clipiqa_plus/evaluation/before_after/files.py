@@ -96,19 +96,39 @@ def read_record(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text()))
 
 
-def sentences(summary: pd.DataFrame) -> list[str]:
-    """Return a sentence for each score: is after better than before?"""
-    found = []
-    for row in summary.itertuples():
-        effect = f"{row.difference:+.3f}"
-        wins = f"it wins on {row.win_rate:.0%} of {row.n:,} pictures"
-        if math.isnan(row.p_holm):
-            found.append(f"{row.score}: {effect}; {wins}: too few for a test")
-            continue
-        effect += f" [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        apart = row.verdict != "not told apart"
-        does = f"is {row.verdict} than" if apart else "is not told apart from"
-        ends = f"[{row.win_rate_low:.0%}, {row.win_rate_high:.0%}]"
-        found.append(f"{row.score}: after {does} before: {effect}, {p}; {wins} {ends}")
-    return found
+def side_names(before: str, after: str) -> tuple[str, str]:
+    """Return what to call two folders: their last names, or the whole paths if these are equal."""
+    names = tuple(Path(folder).resolve().name for folder in (before, after))
+    return (names[0], names[1]) if names[0] != names[1] else (before, after)
+
+
+def sentences(summary: pd.DataFrame, names: tuple[str, str] = SIDES) -> list[str]:
+    """Return a sentence for each score: is after better than before?
+
+    Args:
+        summary: See :func:`~clipiqa_plus.evaluation.before_after.statistics.summarise`.
+        names: What both sides are called.
+    """
+    return [f"{row.score}: {verdict(row, names)}; {effect(row)}" for row in summary.itertuples()]
+
+
+def verdict(row: Any, names: tuple[str, str]) -> str:
+    """Return which side is better by a row of the summary."""
+    before, after = names
+    if row.verdict in ("better", "worse"):
+        return f"{after} is {row.verdict} than {before}"
+    reasons = {"too few": ": too few pictures for a test", "undefined": ""}
+    if row.verdict in reasons:
+        return f"{after} cannot be compared with {before}{reasons[row.verdict]}"
+    return f"{after} is not told apart from {before}"
+
+
+def effect(row: Any) -> str:
+    """Return the numbers behind a verdict: difference, interval, p, win rate."""
+    difference = f"{row.difference:+.3f}"
+    wins = f"it wins on {row.win_rate:.0%} of {row.n:,} pictures"
+    if math.isnan(row.p_holm):
+        return f"{difference}; {wins}"
+    difference += f" [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+    p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
+    return f"{difference}, {p}; {wins} [{row.win_rate_low:.0%}, {row.win_rate_high:.0%}]"

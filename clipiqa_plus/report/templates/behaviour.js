@@ -76,9 +76,10 @@ const open = (elements, first) => {
   stage.scrollTop = 0;
 };
 document.addEventListener("click", (event) => {
-  const picture = event.target.closest(".picture");
+  const picture = event.target.closest(".enlarge")?.closest(".pair") ?? event.target.closest(".picture");
   if (!picture) return;
-  const all = [...picture.closest(".pictures").querySelectorAll(".picture")].filter((other) => other.offsetParent);
+  const alike = picture.matches(".pair") ? ".pair:has(.enlarge)" : ".picture";
+  const all = [...picture.closest(".pictures").querySelectorAll(alike)].filter((other) => other.offsetParent);
   open(all, all.indexOf(picture));
 });
 for (const button of viewer.querySelectorAll("[data-step]")) {
@@ -91,7 +92,7 @@ viewer.addEventListener("keydown", (event) => {
 viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
 
 document.addEventListener("input", (event) => {
-  const slider = event.target.closest(".slider");
+  const slider = event.target.closest?.(".slider");
   if (slider) slider.style.setProperty("--at", `${event.target.value}%`);
 });
 
