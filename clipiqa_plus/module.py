@@ -63,7 +63,7 @@ class CLIPIQAPlus(LightningModule):
             starts as the mean; or ``none``, one score per pair, for P target columns.
         loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa), ``rank``, ``fidelity`` (pairs,
             with the raters' deviations where known), or ``cross_entropy`` or ``emd`` to the raters'
-            distribution over grades; see :mod:`clipiqa_plus.losses`.
+            distribution over grades; see :mod:`clipiqa_plus.losses`. Votes have their own.
         optimizer: Callable that takes parameters and returns an optimizer.
         schedule: Learning rate schedule: ``cosine`` from the optimizer's rate down to ``min_lr``,
             or ``constant``.
@@ -292,7 +292,8 @@ class CLIPIQAPlus(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         for part, metrics in (("val", self.val_metrics), ("test", self.test_metrics)):
             sets = data.set_names(part) if isinstance(data, IQADataModule) else {}
-            metrics.configure(getattr(data, "targets", ()), sets)
+            votes = data.vote_counts(part) if isinstance(data, IQADataModule) else {}
+            metrics.configure(getattr(data, "targets", ()), sets, votes)
 
     def _log_metrics(self, metrics: PartMetrics, stage: str) -> None:
         found = metrics.results()  # of all processes
@@ -301,11 +302,11 @@ class CLIPIQAPlus(LightningModule):
             self.log(f"{stage}/{name}", value, prog_bar=shown)
 
     def on_validation_epoch_end(self) -> None:
-        """Log SRCC and PLCC over the whole validation set."""
+        """Log the metrics of the whole validation part."""
         self._log_metrics(self.val_metrics, "val")
 
     def on_test_epoch_end(self) -> None:
-        """Log SRCC and PLCC over the whole test set."""
+        """Log the metrics of the whole test part."""
         self._log_metrics(self.test_metrics, "test")
 
     def configure_callbacks(self) -> list[Callback]:

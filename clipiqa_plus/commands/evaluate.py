@@ -85,7 +85,9 @@ def evaluate(
 
     from clipiqa_plus.data import evaluation_views
     from clipiqa_plus.data.mixed import MixedData, single_sets
+    from clipiqa_plus.data.votes import VoteData
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results, terminal
+    from clipiqa_plus.evaluation import votes as voting
     from clipiqa_plus.evaluation.analyses import tables as analyses
     from clipiqa_plus.evaluation.analyses.pooled import ALL_SETS, pooled_krasula
     from clipiqa_plus.evaluation.comparison import NOTHING
@@ -106,6 +108,7 @@ def evaluate(
     if own and naming.ZERO_SHOT not in named.values():
         raise ValueError("--pair gives the words of zero_shot: name it in --prompts")
     further: dict[str, Any] = {}
+    votes = voting.NO_VOTES
     kept: dict[str, Any] = {}
     if views and repeats:
         raise ValueError("--views and --repeats do not go together")
@@ -123,14 +126,21 @@ def evaluate(
             fixed = {**evaluation.zero_shot_options(recipe, learn), **own}
             sources = evaluation.load_sources(prompts, tower, **fixed)
             if repeats:
-                if isinstance(given, MixedData):
-                    raise ValueError(f"--repeats splits one data set, and {name} is a mixture")
+                if isinstance(given, MixedData | VoteData):
+                    raise ValueError(f"--repeats splits one data set with MOS, and {name} is none")
                 splits = (repeats, train, folder / name, device, cache, root)
                 table = random_splits.repeated(path, sources, *splits)
                 console.print(random_splits.render_repeats(name, table))
                 continue
             for own_name, dataset in sets.items():
-                label = f"{name}-{own_name}" if own_name in record["data"] else own_name
+                taken = own_name in {*record["data"], *record["votes"]}
+                label = f"{name}-{own_name}" if taken else own_name
+                if isinstance(dataset, VoteData):
+                    judged = voting.evaluate_votes(sources, dataset, part, device, cache)
+                    votes = voting.added(votes, label, judged.table)
+                    about = judged.scores, judged.about, votes, record
+                    results.save_votes(folder, label, *about)
+                    continue
                 found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
                 tables = tables.add(label, evaluation.compare_evaluated(found))
                 more = analyses.analyse(found.scores, list(sources))
@@ -148,13 +158,13 @@ def evaluate(
         results.save_training(folder, named)
         page = write_report(folder, report)
         log_evaluation(folder, wandb, tensorboard, page)
-        console.print(
-            *(terminal.render(table, kind) for kind, table in results.named(tables).items())
-        )
-        print(
-            *coverage_lines(record),
-            *analyses.left_out_lines(record),
-            *closing(tables.results, tables.differences, named, f"{folder}, page: {page}"),
-            sep="\n",
-        )
+        shown = results.named(tables) | ({results.VOTES: votes} if len(votes) else {})
+        console.print(*(terminal.render(table, kind) for kind, table in shown.items()))
+        files = f"{folder}, page: {page}"
+        print(*coverage_lines(record), *analyses.left_out_lines(record), sep="\n")
+        print(*voting.sentences(votes), sep="\n")
+        if tables.results.empty:
+            print(f"files: {files}")
+            return votes
+        print(*closing(tables.results, tables.differences, named, files), sep="\n")
     return tables.results

@@ -14,6 +14,7 @@ from clipiqa_plus.data import (
     images,
     mixed,
     splits,
+    votes,
 )
 from clipiqa_plus.data.base import FileReader, IQADataModule, IQADataset, Reader, Rows
 from clipiqa_plus.data.benchmarks import (
@@ -60,6 +61,7 @@ from clipiqa_plus.data.transforms import (
     evaluation_views,
     resize,
 )
+from clipiqa_plus.data.votes import VoteData
 
 __all__ = [
     "AGIQA1K",
@@ -105,6 +107,7 @@ __all__ = [
     "ScaleViews",
     "TableData",
     "Views",
+    "VoteData",
     "annotations",
     "batches",
     "benchmarks",
@@ -116,4 +119,5 @@ __all__ = [
     "mixed",
     "resize",
     "splits",
+    "votes",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -32,6 +34,7 @@ from clipiqa_plus.data.batches import (
     Rows,
     SameBatches,
     SameWholePart,
+    VoteLookup,
     WholePart,
 )
 from clipiqa_plus.data.splits import Split, make_split
@@ -184,14 +187,7 @@ class IQADataModule(LightningDataModule):
         if hasattr(self, "split"):
             return
         table = self.annotations
-        split = make_split(
-            table,
-            self.split_kind,
-            fractions=self.fractions,
-            seed=self.seed,
-            repeat=self.repeat,
-            folds=self.folds,
-        )
+        split = self.draw_split()
         self.check_pictures()
         raw = torch.from_numpy(table[self.targets].to_numpy(dtype=np.float64, copy=True))
         low, high = self.mos_range
@@ -211,6 +207,17 @@ class IQADataModule(LightningDataModule):
             contents = pd.factorize(table["content"])[0].astype(np.int64)
             self.ratings["group"] = torch.from_numpy(contents)
         self.split: Split = split
+
+    def draw_split(self) -> Split:
+        """Return the split of the table that the options ask for."""
+        return make_split(
+            self.annotations,
+            self.split_kind,
+            fractions=self.fractions,
+            seed=self.seed,
+            repeat=self.repeat,
+            folds=self.folds,
+        )
 
     def check_pictures(self) -> None:
         """Check that every picture of the table exists.
@@ -235,6 +242,19 @@ class IQADataModule(LightningDataModule):
         """Return the names of the sets that a part of a mixture has, by number; none otherwise."""
         return {}
 
+    def vote_lookup(self, part: str) -> VoteLookup | None:
+        """Return what finds the votes between the pictures of a batch; None without votes."""
+        return None
+
+    def vote_counts(self, part: str) -> Mapping[int, tuple[Rows, NDArray[np.float64]]]:
+        """Return the votes of a part by the number of their set; empty without votes.
+
+        Returns:
+            For each set with votes the row numbers of P pairs, int64 [P, 2], and their votes for
+            the first, the second and neither, [P, 3]. A set that is no mixture has number 0.
+        """
+        return {}
+
     def skipped(self, part: str) -> dict[str, str]:
         """Return the pictures that are excluded from a part.
 
@@ -254,6 +274,7 @@ class IQADataModule(LightningDataModule):
             size=self.resize,
             features=self.features.get(part),
             extras=self.ratings,
+            votes=self.vote_lookup(part) if part == "train" else None,
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:

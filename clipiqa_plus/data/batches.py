@@ -23,6 +23,10 @@ BatchIndex = tuple[Rows, Rows]
 FeatureLookup = Callable[[Tensor, Tensor], Tensor]
 """(rows [B], views [B]) -> image features [B, D]."""
 
+VoteLookup = Callable[[Tensor, Tensor], dict[str, Tensor]]
+"""(rows [B], views [B]) -> the votes between these pictures, see
+:class:`~clipiqa_plus.data.votes.PairVotes`."""
+
 
 ENDLESS = 2**31
 """Number of views to draw from where their number is unlimited."""
@@ -70,6 +74,7 @@ class IQADataset(Dataset[dict[str, Any]]):
         features: Looks up cached features instead of decoding pictures.
         extras: Further labels by name, tensors [N, ...] such as ``mos_std``, ``n_ratings`` and
             ``counts``, see :func:`~clipiqa_plus.data.annotations.rating_tensors`.
+        votes: Looks up the votes between the pictures of a batch.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class IQADataset(Dataset[dict[str, Any]]):
         size: int | Sequence[int] | None = None,
         features: FeatureLookup | None = None,
         extras: Mapping[str, Tensor] | None = None,
+        votes: VoteLookup | None = None,
     ) -> None:
         self.reader = reader
         self.mos = mos
@@ -89,6 +95,7 @@ class IQADataset(Dataset[dict[str, Any]]):
         self.size = size
         self.features = features
         self.extras = dict(extras or {})
+        self.votes = votes
 
     def picture(self, row: int, view: int) -> RGBImage:
         """Return view ``view`` of the picture in row ``row``: uint8 [h, w, 3]."""
@@ -100,10 +107,11 @@ class IQADataset(Dataset[dict[str, Any]]):
         Its keys: ``mos`` float32 [B, T], ``mos_raw`` float64 [B, T], ``id`` int64 [B] (row
         numbers), ``view`` int64 [B], and either ``features`` float32 [B, D] or ``image``: uint8
         [B, 3, H, W], or a list of B uint8 tensors [3, H, W] if sizes differ; and the rows of all
-        ``extras``. With cached features all tensors are on the device of the features.
+        ``extras``, and of ``votes`` those between the pictures. With cached features all tensors
+        but the votes are on the device of the features.
         """
         rows, views = (torch.as_tensor(part) for part in index)
-        batch: dict[str, Any] = {}
+        batch: dict[str, Any] = {} if self.votes is None else {**self.votes(rows, views)}
         if self.features is None:
             pictures = [
                 torch.from_numpy(np.ascontiguousarray(self.picture(int(r), int(v)))).movedim(-1, 0)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         results,
         studies,
         terminal,
+        votes,
     )
     from clipiqa_plus.evaluation.comparison import Comparison, compare_sources
     from clipiqa_plus.evaluation.coverage import coverage_lines
@@ -49,6 +50,7 @@ __all__ = [
     "results",
     "studies",
     "terminal",
+    "votes",
 ]
 
 __getattr__, __dir__ = import_on_first_use(

@@ -29,6 +29,8 @@ def measured_coverage(name: str, source: Source, scores: pd.DataFrame) -> dict[s
         Empty for a source without intervals.
     """
     file = source_file(source)
+    if scores["mos"].isna().any():  # pictures of votes
+        return {}
     if file is None or is_foreign(path := find_prompts(file)):
         return {}
     facts = read_facts(path)

@@ -22,6 +22,7 @@ from clipiqa_plus.training.run_folder import versions, write_json, write_text
 
 RESULTS, DIFFERENCES, PAIRS, RECORD = "results", "differences", "pairs", "evaluation.json"
 REPORT = "report.html"
+VOTES = "votes"
 CROSS_SET, RANKS, GMAD = "cross_set", "ranks", "gmad.json"
 SCORES, THUMBNAILS = "scores.parquet", "thumbnails.parquet"
 INTERPOLATION, TRAINING = "interpolation.parquet", "training.parquet"
@@ -95,7 +96,7 @@ def printable(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         if name.endswith(("_low", "_high")) or (name == "note" and not table[name].any()):
             continue
-        signed = name in ("dSRCC", "dPLCC") or name.endswith("difference")
+        signed = name in ("dSRCC", "dPLCC", "gain") or name.endswith("difference")
         form = "+.3f" if signed else ".3f"
         text = [_text(value, name, form) for value in table[name]]
         if f"{name}_low" in table:
@@ -150,7 +151,13 @@ def start_record(args: Sequence[str] | None = None) -> dict[str, Any]:
         args: Arguments of the command; None uses the process's own.
     """
     command = [Path(sys.argv[0]).name, *sys.argv[1:]] if args is None else ["evaluate.py", *args]
-    return {"command": command, "versions": versions(), "resamples": RESAMPLES, "data": {}}
+    return {
+        "command": command,
+        "versions": versions(),
+        "resamples": RESAMPLES,
+        "data": {},
+        "votes": {},
+    }
 
 
 @contextmanager
@@ -253,6 +260,31 @@ def _reopen(folder: Path) -> None:
     """Mark an evaluation as unfinished until its record is written again."""
     for old in (RECORD, REPORT):
         (folder / old).unlink(missing_ok=True)
+
+
+def save_votes(
+    folder: Path,
+    name: str,
+    scores: pd.DataFrame,
+    about: dict[str, Any],
+    table: pd.DataFrame,
+    record: dict[str, Any],
+) -> None:
+    """Write an evaluation up to and including one set of votes; see :func:`save`.
+
+    Args:
+        folder: Gets the table as ``votes.csv``, ``.json``, ``.md`` and ``.tex``.
+        name: Name of the set; its folder gets ``scores.parquet``.
+        scores: Scores per picture.
+        about: Facts on this set, added to the record's ``votes``.
+        table: Accuracy of each source on all sets of votes so far.
+        record: See :func:`start_record`.
+    """
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    _reopen(folder)
+    _save_parquet(folder / name / SCORES, scores)
+    record["votes"][name] = about
+    save_tables(folder, {VOTES: table}, record)
 
 
 def save_training(folder: Path, prompts: Mapping[str, str]) -> None:

@@ -31,7 +31,7 @@ def seen_note(source: Source, data: IQADataModule, part: str) -> str:
     rows, facts = data.rows(part), read_facts(path)
     known = [facts, *facts.get("sets", {}).values()]  # of a mixture, each set has its own split
     if any(part.get("split_sha256") == data.split.digest for part in known):
-        trained = data.split.train
+        trained = data.rows("train")
     elif (folder / "split.json").is_file():
         try:
             trained = load_split(folder / "split.json", data.annotations["image"]).train

@@ -8,7 +8,7 @@ to float32 first. Pictures are compared within a group only, such as one data se
 from clipiqa_plus.losses.common import Labels, Predicted
 from clipiqa_plus.losses.grades import cross_entropy_loss, emd_loss, grade_targets, soft_grades
 from clipiqa_plus.losses.names import GRADE_LOSSES, LOSSES, LossName, check_loss, training_loss
-from clipiqa_plus.losses.pairs import PAIR_BLOCK, fidelity_loss, rank_loss
+from clipiqa_plus.losses.pairs import PAIR_BLOCK, fidelity_loss, rank_loss, vote_loss
 from clipiqa_plus.losses.scores import mse, mse_plcc, plcc_loss
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "rank_loss",
     "soft_grades",
     "training_loss",
+    "vote_loss",
 ]

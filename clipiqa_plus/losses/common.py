@@ -40,6 +40,9 @@ class Labels:
         group: Number of the group within which pictures may be compared, int64 [B]; None compares
             all.
         weight: Weight of each picture, [B]; None weights all equally.
+        voted: Positions of pairs of pictures that people voted on, int64 [Q, 2].
+        preferred: Share of the votes on a pair that prefer its first picture, [Q].
+        votes: Number of votes on each pair, [Q].
     """
 
     mos: Tensor
@@ -47,6 +50,9 @@ class Labels:
     counts: Tensor | None = None
     group: Tensor | None = None
     weight: Tensor | None = None
+    voted: Tensor | None = None
+    preferred: Tensor | None = None
+    votes: Tensor | None = None
 
     @classmethod
     def of(cls, batch: Mapping[str, Any]) -> Labels:
@@ -55,9 +61,19 @@ class Labels:
         return cls(**known)
 
     def rows(self, index: Tensor) -> Labels:
-        """Return the labels of some pictures."""
+        """Return the labels of some pictures, and the votes between them."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Labels(**{name: v[index] for name, v in values.items() if v is not None})
+        known = {name: v for name, v in values.items() if v is not None}
+        if self.voted is not None:
+            place = torch.full((len(self.mos),), -1, device=index.device)
+            place[index] = torch.arange(len(index), device=index.device)
+            voted = place[self.voted]
+            kept = (voted >= 0).all(dim=1)
+            votes = {name: known.pop(name)[kept] for name in ("preferred", "votes")}
+            del known["voted"]
+            votes["voted"] = voted[kept]
+            return Labels(**{name: v[index] for name, v in known.items()}, **votes)
+        return Labels(**{name: v[index] for name, v in known.items()})
 
 
 def checked(pred: Tensor, mos: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clipiqa_plus.losses.common import Labels, Predicted
 from clipiqa_plus.losses.grades import cross_entropy_loss, emd_loss, grade_targets
-from clipiqa_plus.losses.pairs import fidelity_loss, rank_loss
+from clipiqa_plus.losses.pairs import fidelity_loss, rank_loss, vote_loss
 from clipiqa_plus.losses.scores import mse, mse_plcc, plcc_loss
 
 LossName = Literal["mse", "plcc", "mse_plcc", "rank", "fidelity", "cross_entropy", "emd"]
@@ -54,6 +54,9 @@ def check_loss(name: str, grades: bool = True) -> None:
 def training_loss(name: LossName, predicted: Predicted, labels: Labels) -> Tensor:
     """Return a loss; within each group alone if the labels have groups.
 
+    Pictures with votes have no MOS: their loss is :func:`~clipiqa_plus.losses.vote_loss`, whatever
+    the name.
+
     Args:
         name: Name of the loss.
         predicted: What the model says about B pictures.
@@ -61,7 +64,7 @@ def training_loss(name: LossName, predicted: Predicted, labels: Labels) -> Tenso
 
     Returns:
         Scalar: the mean over groups, weighted by the weight of their pictures. A group of a single
-        picture is left out of losses that compare pictures.
+        picture is left out of losses that compare pictures, and one of votes without any vote.
 
     Raises:
         ValueError: If there is no such loss, it needs distributions over grades and the model gives
@@ -71,6 +74,7 @@ def training_loss(name: LossName, predicted: Predicted, labels: Labels) -> Tenso
         return _loss(name, predicted, labels)
     weight = torch.ones_like(labels.mos[:, 0]) if labels.weight is None else labels.weight
     _, position, sizes = labels.group.unique(return_inverse=True, return_counts=True)
+    rated = labels.mos.isfinite().all(dim=1)
     if name in _COMPARING and bool((sizes > 1).any()):
         kept = sizes > 1
     else:
@@ -78,7 +82,10 @@ def training_loss(name: LossName, predicted: Predicted, labels: Labels) -> Tenso
     losses, weights = [], []
     for number in kept.nonzero()[:, 0].tolist():
         (rows,) = (position == number).nonzero(as_tuple=True)
-        losses.append(_loss(name, predicted.rows(rows), labels.rows(rows)))
+        own = labels.rows(rows)
+        if not rated[rows[0]] and (own.voted is None or not len(own.voted)):
+            continue
+        losses.append(_loss(name, predicted.rows(rows), own))
         weights.append(weight[rows].sum())
     shares = torch.stack(weights)
     return (torch.stack(losses) * (shares / shares.sum())).sum()
@@ -86,6 +93,10 @@ def training_loss(name: LossName, predicted: Predicted, labels: Labels) -> Tenso
 
 def _loss(name: str, predicted: Predicted, labels: Labels) -> Tensor:
     """Return a loss over all pictures."""
+    if labels.voted is not None and not bool(labels.mos.isfinite().any()):
+        assert labels.preferred is not None
+        assert labels.votes is not None
+        return vote_loss(predicted.scores, labels.voted, labels.preferred, labels.votes)
     if name in LOSSES:
         return LOSSES[name](predicted.scores, labels.mos)
     if name == "fidelity":

@@ -143,6 +143,42 @@ def fidelity_loss(pred: Tensor, mos: Tensor, mos_std: Tensor | None = None) -> T
     return torch.stack([_fidelity_column(*column) for column in columns]).mean()
 
 
+def vote_loss(pred: Tensor, voted: Tensor, preferred: Tensor, votes: Tensor) -> Tensor:
+    """Fidelity loss on pairs that people voted on, by Thurstone's model.
+
+    As :func:`fidelity_loss` without deviations, with the share of votes for the first picture as
+    its probability ``p``: the mean over all votes of::
+
+        1 - sqrt(p p^) - sqrt((1 - p) (1 - p^)),  p^ = Phi((pred_i - pred_j) / (sqrt(2) std))
+
+    where std is :data:`USUAL_STD` (LIQE: Zhang et al., CVPR 2023, section 3; the model: Thurstone,
+    "A law of comparative judgment", Psychological Review 1927, case V). A vote for neither counts
+    as half a vote for each, which gives LIQE's p = 0.5 for ties.
+
+    Args:
+        pred: [B, T] predictions.
+        voted: Positions of the two pictures of each pair, int64 [Q, 2].
+        preferred: Share of votes that prefer the first, [Q].
+        votes: Number of votes on each pair, [Q].
+
+    Returns:
+        Scalar in [0, 1]; 0 without votes.
+
+    Example:
+        >>> pred = torch.tensor([[0.5], [0.5]])
+        >>> vote_loss(pred, torch.tensor([[0, 1]]), torch.tensor([0.5]), torch.tensor([2.0]))
+        tensor(0.)
+    """
+    pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
+    p = preferred.to(pred.dtype)[:, None]
+    z = (pred[voted[:, 0]] - pred[voted[:, 1]]) / (math.sqrt(2) * USUAL_STD)  # [Q, T]
+    # Logarithms, whose gradient stays finite where the probability underflows.
+    half, half_not = torch.special.log_ndtr(z) / 2, torch.special.log_ndtr(-z) / 2
+    cost = 1 - p.sqrt() * half.exp() - (1 - p).clamp(min=0).sqrt() * half_not.exp()
+    weight = votes.to(pred.dtype)[:, None]
+    return (cost * weight).sum() / (weight.sum() * pred.shape[1]).clamp(min=1)
+
+
 def _fidelity_column(pred: Tensor, mos: Tensor, std: Tensor) -> Tensor:
     """Fidelity loss of one target, [B] each."""
     known = not bool(std.isnan().any())

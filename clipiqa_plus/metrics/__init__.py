@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ratings,
         resampling,
         significance,
+        votes,
     )
     from clipiqa_plus.metrics.classes import (
         KRCC,
@@ -55,6 +56,7 @@ __all__ = [
     "rmse",
     "significance",
     "srcc",
+    "votes",
 ]
 
 __getattr__, __dir__ = import_on_first_use(

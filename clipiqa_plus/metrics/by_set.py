@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from clipiqa_plus.metrics.classes import iqa_metrics
+from clipiqa_plus.metrics.votes import VoteAccuracy
+
+Votes = Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
+"""By the number of a set, the sample ids of voted pairs [P, 2] and their votes [P, 3]."""
+
+
+def selection(metrics: Mapping[str, Any]) -> float | None:
+    """Return what selects the best state of a training: the mean of the validation metrics.
+
+    Args:
+        metrics: Values by name; those of SRCC and of the accuracy on votes are used.
+
+    Returns:
+        NaN if one is undefined; None if there are none.
+    """
+    names = ("val/SRCC", "val/accuracy")
+    values = [float(value) for name, value in metrics.items() if name.startswith(names)]
+    return sum(values) / len(values) if values else None
 
 
 class PartMetrics(nn.Module):
-    """SRCC and PLCC of each target of each set.
+    """SRCC and PLCC of each target of each set, and the accuracy of sets of votes.
 
     Args:
         targets: Number T of targets.
@@ -25,17 +47,28 @@ class PartMetrics(nn.Module):
         self.tolerance = tolerance
         self.configure()
 
-    def configure(self, targets: Sequence[str] = (), sets: Mapping[int, str] = {}) -> None:
+    def configure(
+        self,
+        targets: Sequence[str] = (),
+        sets: Mapping[int, str] = {},
+        votes: Votes = MappingProxyType({}),
+    ) -> None:
         """Name the targets and the sets; what was collected is dropped.
 
         Args:
             targets: Names of the targets.
             sets: Names of the sets of a mixture by their numbers; none for a single set.
+            votes: The votes of the sets that have votes instead of MOS; a single set is number 0.
         """
         self.target_names = list(targets)
         self.set_names = dict(sets)
-        count = self.targets * max(1, len(self.set_names))
-        self.collections = nn.ModuleList(iqa_metrics("", self.tolerance) for _ in range(count))
+        self.collections = nn.ModuleList(
+            MetricCollection({"accuracy": VoteAccuracy(*votes[number], tolerance=self.tolerance)})
+            if number in votes
+            else iqa_metrics("", self.tolerance)
+            for number in self.set_names or (0,)
+            for _ in range(self.targets)
+        )
 
     def update(self, scores: Tensor, mos: Tensor, ids: Tensor, sets: Tensor | None = None) -> None:
         """Collect a batch.
@@ -57,9 +90,9 @@ class PartMetrics(nn.Module):
         """Compute all metrics over all processes, and start anew.
 
         Returns:
-            ``SRCC`` and ``PLCC``; with several targets, ``SRCC_<target>``; of a mixture,
-            ``SRCC_<set>`` (and ``SRCC_<set>_<target>``) and ``SRCC_mean``, the mean over sets (and
-            targets).
+            ``SRCC`` and ``PLCC``, or ``accuracy`` of votes; with several targets,
+            ``SRCC_<target>``; of a mixture, ``SRCC_<set>`` (and ``SRCC_<set>_<target>``) and
+            ``SRCC_mean``, the mean over sets (and targets).
         """
         found: dict[str, Tensor] = {}
         means: dict[str, list[Tensor]] = {}

@@ -52,6 +52,12 @@ TERMS = {
     "half.",
     "p_williams": "Williams' test of two dependent correlations; it treats pictures as independent "
     "even where they share a content.",
+    "accuracy": "Share of decided votes on pairs of pictures that prefer the one of higher score; "
+    "0.5 is chance.",
+    "gain": "Accuracy less that of the first source; above 0 is better.",
+    "majority": "Accuracy of taking the majority of the votes on each pair: no scores can do "
+    "better.",
+    "ties": "Votes that call both pictures equally good; they do not count.",
     "resampled": "The units of intervals and tests: whole contents where they are known, since "
     "pictures of one content are alike.",
     "n": "Number of pictures.",

@@ -26,6 +26,7 @@ from clipiqa_plus.evaluation.results import (
     RESULTS,
     SCORES,
     THUMBNAILS,
+    VOTES,
     load_table,
     markdown,
 )
@@ -180,13 +181,16 @@ def _summary_writer() -> Any:
 
 def _scalars(folder: Path) -> dict[str, float]:
     """Each metric of each source on each data set, by name."""
-    rows = load_table(folder / f"{RESULTS}.json").to_dict("records")
-    return {
+    tables = _tables(folder)
+    rows = tables[RESULTS].to_dict("records") if RESULTS in tables else []
+    scalars = {
         f"{row['data']}/{row['target']}/{metric}/{row['prompts']}": row[metric]
         for row in rows
         for metric in ("SRCC", "PLCC", "KRCC", "RMSE")
         if pd.notna(row.get(metric))
     }
+    votes = tables[VOTES].to_dict("records") if VOTES in tables else []
+    return scalars | {f"{row['data']}/accuracy/{row['prompts']}": row["accuracy"] for row in votes}
 
 
 def _sheet(jpegs: Sequence[bytes], columns: int = 5, side: int = 160) -> np.ndarray:
@@ -202,13 +206,13 @@ def _sheet(jpegs: Sequence[bytes], columns: int = 5, side: int = 160) -> np.ndar
 
 def _tables(folder: Path) -> dict[str, pd.DataFrame]:
     """The saved tables that are not empty."""
-    names = (RESULTS, DIFFERENCES, CROSS_SET)
+    names = (RESULTS, DIFFERENCES, CROSS_SET, VOTES)
     found = {n: load_table(folder / f"{n}.json") for n in names if (folder / f"{n}.json").is_file()}
     return {name: table for name, table in found.items() if len(table)}
 
 
 def _groups(folder: Path) -> Iterator[_Group]:
-    results = load_table(folder / f"{RESULTS}.json")
+    results = _tables(folder).get(RESULTS, pd.DataFrame({"data": []}))
     for name in dict.fromkeys(results["data"]):
         scores = pd.read_parquet(folder / name / SCORES)
         small = pd.read_parquet(folder / name / THUMBNAILS)
@@ -250,5 +254,6 @@ def _moved(group: _Group) -> Iterator[tuple[dict[str, Any], bytes | None]]:
 
 def _prompt_files(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Prompt files by source: ``file``, ``file_sha256`` and the other recorded facts."""
-    sources = [about["sources"] for about in record["data"].values()]
+    data = [*record["data"].values(), *record.get("votes", {}).values()]
+    sources = [about["sources"] for about in data]
     return {n: facts for part in sources for n, facts in part.items() if facts.get("file")}

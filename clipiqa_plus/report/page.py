@@ -30,9 +30,11 @@ from clipiqa_plus.evaluation.results import (
     RESULTS,
     THUMBNAILS,
     TRAINING,
+    VOTES,
     existing,
     load_table,
 )
+from clipiqa_plus.evaluation.votes import sentences
 from clipiqa_plus.report.charts import Chart
 from clipiqa_plus.report.rendering import compact, library, render
 from clipiqa_plus.report.sections import section
@@ -68,12 +70,16 @@ def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
     """
     folder = Path(folder)
     path = folder / REPORT if page is None else Path(page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = json.loads(existing(folder / RECORD).read_text())
+    if not record["data"]:
+        write_text(path, render("votes.html", **_votes_context(folder, record)))
+        return path
     context = _context(folder)
     names = list(context["record"]["data"])
     bare = render("page.html", **context, pictures=compact({}))
     budget = (PAGE_BYTES - len(bare.encode())) // len(names)
     pictures = {name: data_uris(folder / name / THUMBNAILS, budget) for name in names}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render("page.html", **context, pictures=compact(pictures)))
     return path
 
@@ -120,6 +126,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "cross": cross_table(results),
         "ranks": specs.placed([rank_chart(ranks)] if len(ranks) else []),
         "sentences": summary(results, differences),
+        "votes": _votes(folder, record),
         "results": cells(results, verdicts(results, differences)),
         "differences": cells(differences),
         **_pairs(folder, results),
@@ -175,6 +182,26 @@ def _pairs(folder: Path, results: pd.DataFrame) -> dict[str, Any]:
     if results["prompts"].nunique() < 3 or pairs.empty:
         return {"matrices": [], "pairs": None}
     return {"matrices": matrices(pairs), "pairs": cells(pairs)}
+
+
+def _votes(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The accuracy on votes as a table; None without votes."""
+    if not record.get("votes"):
+        return None
+    table = _optional(folder, VOTES)
+    return {**cells(table.drop(columns="note")), "notes": list(dict.fromkeys(table["note"]))}
+
+
+def _votes_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the page of an evaluation on votes alone."""
+    table = _optional(folder, VOTES)
+    return {
+        "title": f"Accuracy on votes: {', '.join(dict.fromkeys(table['data']))}",
+        "sentences": sentences(table),
+        "votes": _votes(folder, record),
+        "record": record,
+        "command": _command_line(record["command"]),
+    }
 
 
 def _more(folder: Path) -> list[dict[str, Any]]:

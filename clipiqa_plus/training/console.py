@@ -49,7 +49,7 @@ def closing_lines(folder: Path, trainer: Trainer, data: IQADataModule, evaluate:
         data: The data module that was tested.
         evaluate: Command that runs an evaluation.
     """
-    shown = "test/SRCC" if isinstance(data, MixedData) else "test/"
+    shown = ("test/SRCC", "test/accuracy") if isinstance(data, MixedData) else ("test/",)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(shown)}
     result = ", ".join(f"{name.removeprefix('test/')} {v:.4f}" for name, v in metrics.items())
     prompts = [name for name in (PROMPT_FILE, BEST_PROMPT_FILE) if (folder / name).is_file()]

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from clipiqa_plus import __version__
 from clipiqa_plus.data.mixed import MixedData
+from clipiqa_plus.metrics.by_set import selection
 from clipiqa_plus.metrics.conformal import interval_facts
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import (
@@ -41,8 +42,8 @@ class RunRecord(Callback):
     Files: ``config.yaml`` (the resolved recipe, which repeats the run), ``run.json`` (versions,
     seed, command, data), ``split.json``, ``prompts.safetensors`` (the last state, as in the
     official recipe; also written if training is interrupted), ``prompts_best.safetensors`` (the
-    epoch of highest validation SRCC, averaged over targets) and ``metrics.json`` (the last value of
-    each).
+    epoch of highest validation SRCC, or accuracy on votes, averaged over targets and sets) and
+    ``metrics.json`` (the last value of each).
 
     Args:
         folder: Folder of the run, see :class:`~clipiqa_plus.training.run_lock.RunLock`.
@@ -111,11 +112,9 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the prompts if their validation SRCC is the highest so far."""
-        metrics = trainer.callback_metrics
-        srcc = [float(v) for k, v in metrics.items() if k.startswith("val/SRCC")]
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not srcc:
+        mean = selection(trainer.callback_metrics)
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or mean is None:
             return
-        mean = sum(srcc) / len(srcc)
         if mean > self.best:  # False if NaN, the SRCC of constant scores
             self.best = mean
             self._write_prompts(trainer, pl_module, BEST_PROMPT_FILE)
@@ -229,6 +228,9 @@ def _intervals(model: CLIPIQAPlus, data: Any) -> dict[str, Any]:
     if lookup is None:
         return {}
     rows = torch.from_numpy(data.rows("val"))
+    rows = rows[data.mos[rows].isfinite().all(dim=1)]  # pictures of votes have no MOS
+    if not len(rows):
+        return {}
     with torch.no_grad():
         scores = model.score_features(lookup(rows, torch.zeros_like(rows))).cpu()
     facts = interval_facts(scores, data.mos[rows], data.mos_range, data.higher_is_better)

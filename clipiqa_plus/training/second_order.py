@@ -11,6 +11,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.optim import LBFGS
 
+from clipiqa_plus.metrics.by_set import selection
+
 State = dict[str, Tensor]
 
 
@@ -89,11 +91,9 @@ class SecondOrder(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Store the state if its validation SRCC is the highest so far."""
         optimizer = _lbfgs(trainer)
-        metrics = trainer.callback_metrics
-        srcc = [float(v) for k, v in metrics.items() if k.startswith("val/SRCC")]
-        if optimizer is None or trainer.sanity_checking or not srcc:
+        mean = selection(trainer.callback_metrics)
+        if optimizer is None or trainer.sanity_checking or mean is None:
             return
-        mean = sum(srcc) / len(srcc)
         if mean > self.best:  # False if NaN, the SRCC of constant scores
             self.best, self.best_at = mean, _counts(optimizer)[0]
             self.best_state = _state(pl_module)
@@ -107,7 +107,9 @@ class SecondOrder(Callback):
         kept = "the last state"
         if self.best_state:
             _restore(pl_module, self.best_state)
-            kept = f"the state of highest val/SRCC ({self.best:.4f}), iteration {self.best_at}"
+            names = [k for k in trainer.callback_metrics if k in ("val/SRCC", "val/accuracy")]
+            name = names[0] if names else "mean of the validation metrics"
+            kept = f"the state of highest {name} ({self.best:.4f}), iteration {self.best_at}"
         rank_zero_info(f"L-BFGS: {iterations} iterations, {passes} text passes; kept {kept}")
 
 

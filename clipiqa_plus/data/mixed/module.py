@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
 from clipiqa_plus.data.base import PARTS, IQADataModule
-from clipiqa_plus.data.batches import BatchIndex, FeatureLookup, IQADataset, Rows
+from clipiqa_plus.data.batches import BatchIndex, FeatureLookup, IQADataset, Rows, VoteLookup
 from clipiqa_plus.data.benchmarks import Benchmark
 from clipiqa_plus.data.mixed.dataset import MixedDataset, MixedFeatures, MixedReader, Offsets
 from clipiqa_plus.data.mixed.sampling import (
@@ -28,6 +29,7 @@ from clipiqa_plus.data.mixed.sampling import (
     shares,
 )
 from clipiqa_plus.data.splits import official_split
+from clipiqa_plus.data.votes import PairVotes, VoteData
 
 
 class MixedData(IQADataModule):
@@ -35,7 +37,9 @@ class MixedData(IQADataModule):
 
     Each set keeps its own scale, split, size and training views; scores are normalised by the scale
     that the set declares. Losses compare pictures within a set only, validation and test report
-    every metric per set (``val/SRCC_<set>``) and as the mean over sets (``val/SRCC_mean``).
+    every metric per set (``val/SRCC_<set>``) and as the mean over sets (``val/SRCC_mean``). Among
+    the sets may be votes (:class:`~clipiqa_plus.data.votes.VoteData`), which are learned with the
+    fidelity loss beside the MOS of the others (``val/accuracy_<set>``).
 
     Args:
         sets: The data modules by name. Batch size, workers and order are those of the mixture.
@@ -120,11 +124,12 @@ class MixedData(IQADataModule):
             table = module.annotations.assign(set=name)
             for column in {"image", "content"} & set(table.columns):
                 table[column] = f"{name}/" + table[column].astype(str)
-            split = getattr(module, "split", None)
-            if split is not None:
+            if getattr(module, "split", None) is not None:
                 parts = np.full(len(table), "", dtype=object)
                 for part in PARTS:
-                    parts[getattr(split, part)] = part
+                    # Of votes split by pair a picture is in several parts; the last is recorded.
+                    votes = isinstance(module, VoteData)
+                    parts[module.rows(part) if votes else getattr(module.split, part)] = part
                 table["split"] = parts
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
@@ -197,6 +202,26 @@ class MixedData(IQADataModule):
         sets = enumerate(self.sets.items())
         return {number: name for number, (name, module) in sets if len(module.rows(part))}
 
+    def _voted(self, part: str) -> dict[int, PairVotes]:
+        """The votes of each set that has any, by number, with the rows of the mixture."""
+        total = int(self.offsets.starts[-1])
+        return {
+            number: PairVotes.joined([module.pair_votes(part)], [start], total)
+            for number, (module, start) in enumerate(
+                zip(self.sets.values(), self.offsets.starts, strict=False)
+            )
+            if isinstance(module, VoteData) and len(module.rows(part))
+        }
+
+    def vote_lookup(self, part: str) -> VoteLookup | None:
+        """Return what finds the votes between the pictures of a batch; None without votes."""
+        voted = list(self._voted(part).values())
+        return PairVotes.joined(voted, [0] * len(voted), voted[0].rows) if voted else None
+
+    def vote_counts(self, part: str) -> dict[int, tuple[Rows, NDArray[np.float64]]]:
+        """Return the votes of a part by the number of their set; empty without votes."""
+        return {n: (votes.pairs, votes.wins) for n, votes in self._voted(part).items()}
+
     def skipped(self, part: str) -> dict[str, str]:
         """Return the pictures that are excluded from a part, each with the reason."""
         return {
@@ -221,6 +246,7 @@ class MixedData(IQADataModule):
             mos_raw=self.mos_raw,
             features=self.features.get(part),
             extras=self.ratings,
+            votes=self.vote_lookup(part) if part == "train" else None,
         )
 
     def join_features(self, lookups: Mapping[str, FeatureLookup]) -> MixedFeatures:
@@ -235,9 +261,16 @@ class MixedData(IQADataModule):
     def _sampler(self, dataset: IQADataset, rows: Rows, shuffle: bool) -> Sampler[BatchIndex]:
         if not shuffle:
             return super()._sampler(dataset, rows, shuffle)
+        voted = self._voted("train")
         parts = [
-            Part(module.rows("train") + start, module.train_views.count)
-            for module, start in zip(self.sets.values(), self.offsets.starts, strict=False)
+            Part(
+                module.rows("train") + start,
+                module.train_views.count,
+                voted[number].pairs if number in voted else None,
+            )
+            for number, (module, start) in enumerate(
+                zip(self.sets.values(), self.offsets.starts, strict=False)
+            )
         ]
         if self.batch_size == "all":
             if dataset.features is None:

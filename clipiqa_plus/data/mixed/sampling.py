@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import SequentialSampler
 
 from clipiqa_plus.data.batches import ENDLESS, BatchIndex, BatchSampler, Rows, WholePart
+from clipiqa_plus.data.votes.pairs import check_even, draw_pairs
 
 Sampling = Literal["size", "equal"] | dict[str, float]
 """Shares of the sets: by their ``size``, ``equal``, or by weights per set."""
@@ -23,10 +24,12 @@ class Part:
     Attributes:
         rows: Row numbers in the mixture.
         views: Number of views of a picture; None if unlimited.
+        pairs: Of votes, the voted pairs in the mixture, [P, 2].
     """
 
     rows: Rows
     views: int | None
+    pairs: Rows | None = None
 
 
 def shares(sampling: Sampling, sizes: Mapping[str, int]) -> NDArray[np.float64]:
@@ -79,7 +82,8 @@ class MixedBatches(BatchSampler):
     """Shuffled batches of several sets, drawn anew each epoch from (seed, epoch) alone.
 
     An epoch has as many draws as there are training pictures. A set that gets more draws than it
-    has pictures repeats them evenly: no picture is drawn again before all others were.
+    has pictures repeats them evenly: no picture is drawn again before all others were. Of votes,
+    pairs are drawn, and the two pictures of a pair are always in one batch.
 
     Args:
         parts: The training part of each set.
@@ -96,21 +100,53 @@ class MixedBatches(BatchSampler):
         **options: Any,
     ) -> None:
         rows = np.concatenate([part.rows for part in parts])
-        super().__init__(rows, batch_size, shuffle=True, **options)
+        drawn = counts(weights, len(rows))
+        self.voted = any(part.pairs is not None for part in parts)
+        if self.voted:
+            check_even(batch_size)
+            drawn += drawn % 2 * np.array([part.pairs is not None for part in parts])
+        super().__init__(np.resize(rows, int(drawn.sum())), batch_size, shuffle=True, **options)
         self.parts = list(parts)
-        self.counts = counts(weights, len(rows))
+        self.counts = drawn
 
     def draw(self) -> BatchIndex:
         """Return the rows and views of the current epoch in order."""
         rng = np.random.default_rng([self.seed, self.epoch()])
         rows, views = [], []
         for part, count in zip(self.parts, self.counts, strict=True):
+            if part.pairs is not None:
+                continue
             rounds = -(-int(count) // max(1, len(part.rows)))
             order = [rng.permutation(part.rows) for _ in range(rounds)]
             rows.append(np.concatenate([*order, part.rows[:0]])[:count])
             views.append(rng.integers(0, part.views or ENDLESS, count))
-        shuffled = rng.permutation(len(self.rows))
-        return np.concatenate(rows)[shuffled], np.concatenate(views)[shuffled]
+        singles = np.concatenate([*rows, self.rows[:0]]), np.concatenate([*views, self.rows[:0]])
+        shuffled = rng.permutation(len(singles[0]))
+        rows, views = [singles[0][shuffled]], [singles[1][shuffled]]
+        if not self.voted:
+            return rows[0], views[0]
+        for part, count in zip(self.parts, self.counts, strict=True):
+            if part.pairs is not None:
+                pair_rows, pair_views = draw_pairs(rng, part.pairs, part.views, int(count) // 2)
+                rows.append(pair_rows)
+                views.append(pair_views)
+        return _shuffled_by_two(rng, rows, views)
+
+
+def _shuffled_by_two(
+    rng: np.random.Generator, rows: list[Rows], views: list[Rows]
+) -> tuple[Rows, Rows]:
+    """Shuffle entries two by two, so that the pictures of a pair stay together.
+
+    The first of an odd number of single pictures, all of which come first, goes to the end.
+    """
+    odd = len(rows[0]) % 2
+    shuffled = []
+    twos = rng.permutation((sum(map(len, rows)) - odd) // 2)
+    for parts in (rows, views):
+        entries = np.concatenate(parts)
+        shuffled.append(np.concatenate([entries[odd:].reshape(-1, 2)[twos].ravel(), entries[:odd]]))
+    return shuffled[0], shuffled[1]
 
 
 class SameMixedBatches(MixedBatches, SequentialSampler):  # type: ignore[misc]
