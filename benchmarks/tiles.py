@@ -30,7 +30,7 @@ from clipiqa_plus.clip.tiles import PIECE_PIXELS
 from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 
 CHILD = """
 import json, re, sys, time

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from clipiqa_plus.prompts.config import PromptConfig
     from clipiqa_plus.prompts.files import load_prompts, save_prompts
     from clipiqa_plus.prompts.importers import export_pyiqa
-    from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, ZeroShotPrompts
+    from clipiqa_plus.prompts.scales import PAIRS
+    from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 
 __version__ = "0.2.0"
 

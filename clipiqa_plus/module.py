@@ -34,8 +34,8 @@ from clipiqa_plus.prompts.checkpoints import FACTS, check_layout, read_torch
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor, summary
 from clipiqa_plus.prompts.files import check_backbone
 from clipiqa_plus.prompts.schedule import scheduled
-from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
-from clipiqa_plus.scoring import grade_probabilities, scale_score
+from clipiqa_plus.prompts.sources import ContextPrompts
+from clipiqa_plus.scoring import mean_grades, scale_score
 
 __all__ = ["CLIPIQAPlus", "PromptConfig", "Reduction", "sgd"]
 
@@ -58,7 +58,7 @@ class CLIPIQAPlus(LightningModule):
             see :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. By default ``none`` on a
             ResNet and ``grid`` on a ViT. Booleans come from earlier recipes.
         precision: Number format of the frozen image tower.
-        prompts: The antonym pairs, and whether context tokens are learned for them.
+        prompts: The antonym pairs or scales, and whether context tokens are learned for them.
         reduction: From P pairs to scores: their ``mean``; a learned linear ``regressor``, which
             starts as the mean; or ``none``, one score per pair, for P target columns.
         loss: ``mse`` (official), ``plcc``, ``mse_plcc`` (pyiqa), ``rank``, ``fidelity`` (pairs,
@@ -148,8 +148,7 @@ class CLIPIQAPlus(LightningModule):
             raise RuntimeError("a regressor is learned; zero-shot takes reduction 'mean' or 'none'")
         if isinstance(self.prompts, ContextPrompts):
             self._aside = (self.prompts,)
-        words = ZeroShotPrompts(self.prompts.pairs, self.backbone.tokenizer)
-        self.prompts = words.to(self.device)
+        self.prompts = self.prompts.in_words(self.backbone).to(self.device)
         return self
 
     def learned(self) -> CLIPIQAPlus:
@@ -174,7 +173,7 @@ class CLIPIQAPlus(LightningModule):
         return not isinstance(self.prompts, ContextPrompts)
 
     def text_features(self) -> Tensor:
-        """Return the text features of the pairs: float32 [P, 2, D], or [M, P, 2, D] of an ensemble.
+        """Return the text features: float32 [P, K, D], or [M, P, K, D] of an ensemble.
 
         With gradients they are recomputed at each call; without, once per state of the prompts.
         """
@@ -194,7 +193,7 @@ class CLIPIQAPlus(LightningModule):
 
         Args:
             features: Unit features, float32 [B, D].
-            text: Text features [P, 2, D] to use instead of the module's own; or [M, P, 2, D] of an
+            text: Text features [P, K, D] to use instead of the module's own; or [M, P, K, D] of an
                 ensemble, the score being the mean over its M members.
 
         Returns:
@@ -202,27 +201,27 @@ class CLIPIQAPlus(LightningModule):
             ``none``, otherwise 1.
         """
         text = self.text_features() if text is None else text
-        scores = scale_score(features, text, self.prompts.logit_scale(self.backbone))
+        prompts, clip = self.prompts, self.backbone
+        scores = scale_score(features, text, prompts.logit_scale(clip), prompts.levels)
         if self.regressor is not None:
             scores = self.regressor(scores)
         elif self.reduction == "mean":
             scores = scores.mean(dim=-1, keepdim=True)
         return scores if scores.ndim == 2 else scores.mean(dim=0)
 
-    def grade_features(self, features: Tensor, text: Tensor) -> Tensor:
+    def grade_features(self, features: Tensor, text: Tensor | None = None) -> Tensor:
         """Return the distributions over grades whose means are the scores.
 
         Args:
             features: Unit features, float32 [B, D].
-            text: Text features, see :meth:`text_features`.
+            text: Text features to use instead of the module's own, see :meth:`score_features`.
 
         Returns:
             Probabilities, float32 [B, T, K], worst grade first. There are none with a regressor.
         """
-        grades = grade_probabilities(features, text, self.prompts.logit_scale(self.backbone))
-        if self.reduction == "mean":
-            grades = grades.mean(dim=-2, keepdim=True)
-        return grades if grades.ndim == 3 else grades.mean(dim=0)
+        text = self.text_features() if text is None else text
+        scale = self.prompts.logit_scale(self.backbone)
+        return mean_grades(features, text, scale, self.reduction == "mean")
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Score pictures.
@@ -269,7 +268,8 @@ class CLIPIQAPlus(LightningModule):
         scores = self._scores(batch, text)
         graded = self.loss in GRADE_LOSSES
         grades = self.grade_features(batch["features"], text) if graded else None
-        loss = training_loss(self.loss, Predicted(scores, grades), Labels.of(batch))
+        predicted = Predicted(scores, grades, self.prompts.levels)
+        loss = training_loss(self.loss, predicted, Labels.of(batch))
         how: Any = {"on_step": False, "on_epoch": True, "sync_dist": True, "prog_bar": True}
         how["reduce_fx"] = "min" if isinstance(self.trainer.optimizers[0], LBFGS) else "mean"
         self.log("train/loss", loss, batch_size=len(batch["mos"]), **how)

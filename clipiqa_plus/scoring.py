@@ -140,35 +140,60 @@ def grade_probabilities(
         return torch.softmax(logit_scale * (by_grade - by_grade[..., :1]), dim=-1)
 
 
-def expected_grade(probabilities: Tensor) -> Tensor:
-    """Return the mean of distributions over grades that are evenly spaced over [0, 1].
+def expected_grade(probabilities: Tensor, levels: Tensor | None = None) -> Tensor:
+    """Return the mean of distributions over grades.
 
     Args:
         probabilities: [..., K], worst grade first.
+        levels: The grades in [0, 1], worst first, [K]; None spaces them evenly from 0 to 1.
 
     Returns:
         [...], in [0, 1].
     """
-    levels = torch.linspace(0, 1, probabilities.shape[-1]).to(probabilities)
-    return probabilities @ levels
+    return probabilities @ _levels(probabilities, levels)
 
 
-def grade_deviation(probabilities: Tensor) -> Tensor:
-    """Return the standard deviation of distributions over grades evenly spaced over [0, 1].
+def grade_deviation(probabilities: Tensor, levels: Tensor | None = None) -> Tensor:
+    """Return the standard deviation of distributions over grades.
 
     Args:
         probabilities: [..., K], worst grade first.
+        levels: See :func:`expected_grade`.
 
     Returns:
         [...], in [0, 0.5].
     """
-    levels = torch.linspace(0, 1, probabilities.shape[-1]).to(probabilities)
-    distance = levels - expected_grade(probabilities)[..., None]
+    levels = _levels(probabilities, levels)
+    distance = levels - expected_grade(probabilities, levels)[..., None]
     return (probabilities * distance.square()).sum(dim=-1).sqrt()
 
 
+def mean_grades(
+    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor, over_scales: bool
+) -> Tensor:
+    """Return the distributions whose means are the scores.
+
+    Args:
+        image_features: [B, D] unit vectors.
+        text_features: [P, K, D] unit vectors, the best grade first; [M, P, K, D] for an ensemble,
+            over whose members the distributions are averaged.
+        logit_scale: See :func:`pair_probability`.
+        over_scales: Average over the P scales.
+
+    Returns:
+        [B, P, K], or [B, 1, K] over all scales; worst grade first.
+    """
+    grades = grade_probabilities(image_features, text_features, logit_scale)
+    if over_scales:
+        grades = grades.mean(dim=-2, keepdim=True)
+    return grades if grades.ndim == 3 else grades.mean(dim=0)
+
+
 def scale_score(
-    image_features: Tensor, text_features: Tensor, logit_scale: float | Tensor
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: float | Tensor,
+    levels: Tensor | None = None,
 ) -> Tensor:
     """Score by antonym pairs (K = 2) or scales of K words: the expected grade.
 
@@ -176,6 +201,7 @@ def scale_score(
         image_features: [B, D] unit vectors.
         text_features: [P, K, D] unit vectors, the best grade first; [M, P, K, D] for an ensemble.
         logit_scale: See :func:`pair_probability`.
+        levels: See :func:`expected_grade`.
 
     Returns:
         [B, P] in [0, 1], or [M, B, P].
@@ -183,9 +209,17 @@ def scale_score(
     Raises:
         ValueError: If the shapes do not match.
     """
-    if text_features.shape[-2] == 2:
+    if text_features.shape[-2] == 2 and levels is None:
         return pair_probability(image_features, text_features, logit_scale)
-    return expected_grade(grade_probabilities(image_features, text_features, logit_scale))
+    grades = grade_probabilities(image_features, text_features, logit_scale)
+    return expected_grade(grades, levels)
+
+
+def _levels(probabilities: Tensor, levels: Tensor | None) -> Tensor:
+    if levels is not None:
+        return levels.to(probabilities)
+    count, kind = probabilities.shape[-1], probabilities.dtype
+    return torch.linspace(0, 1, count, dtype=kind, device=probabilities.device)
 
 
 def _checked(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from clipiqa_plus.commands.options import NOTHING, Stated
-from clipiqa_plus.commands.pairs import Pairs, words_of
+from clipiqa_plus.commands.pairs import NO_SCALE, Pairs, ScaleOptions, words_of
 
 app = App("evaluate")
 
@@ -42,6 +42,7 @@ def evaluate(
     train: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    scale: ScaleOptions = NO_SCALE,
     views: Literal["flip", "five-crop", "ten-crop", "scales"] | None = None,
     over_views: Literal["mean", "median"] = "mean",
     stated: Stated = NOTHING,
@@ -66,6 +67,7 @@ def evaluate(
         backbone: Name or weights file (default: the prompt file's, else the recipe's, else RN50).
         pair: Own words of zero_shot, instead of the recipe's: see 'clipiqa score'. Several are one
             for each target, if the recipe has a score for each pair, or else averaged.
+        scale: In place of pairs.
         views: Score these views of each picture instead, which is not the published score.
         over_views: Take the mean or the median over the views.
         stated: About its weights.
@@ -89,9 +91,11 @@ def evaluate(
     from clipiqa_plus.evaluation import evaluation, naming, random_splits, results, terminal
     from clipiqa_plus.evaluation import votes as voting
     from clipiqa_plus.evaluation.analyses import tables as analyses
+    from clipiqa_plus.evaluation.analyses.distributions import distribution_lines
     from clipiqa_plus.evaluation.analyses.pooled import ALL_SETS, pooled_krasula
     from clipiqa_plus.evaluation.comparison import NOTHING
     from clipiqa_plus.evaluation.coverage import coverage_lines
+    from clipiqa_plus.evaluation.results import NO_DISTRIBUTIONS
     from clipiqa_plus.features import FeatureCache
     from clipiqa_plus.prompts.words import name_pairs
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
@@ -103,10 +107,13 @@ def evaluate(
     folder, console, tower = Path(out), terminal.console(), stated.about(backbone)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     words = words_of(pair)
-    own = {} if words is None else {"pairs": list(name_pairs(words).values())}
+    own: dict[str, Any] = {} if words is None else {"pairs": list(name_pairs(words).values())}
+    if own and scale.words:
+        raise ValueError("give --pair or --scale, not both")
+    own |= {"scales": None, "grades": None} if own else scale.words
     tables, record, named = NOTHING, results.start_record(command), naming.name_sources(prompts)
     if own and naming.ZERO_SHOT not in named.values():
-        raise ValueError("--pair gives the words of zero_shot: name it in --prompts")
+        raise ValueError("--pair and --scale give the words of zero_shot: name it in --prompts")
     further: dict[str, Any] = {}
     votes = voting.NO_VOTES
     kept: dict[str, Any] = {}
@@ -144,8 +151,10 @@ def evaluate(
                 found = evaluation.evaluate(sources, dataset, part, device, cache, thumbnails)
                 tables = tables.add(label, evaluation.compare_evaluated(found))
                 more = analyses.analyse(found.scores, list(sources))
-                overlap = {analyses.OVERLAP: found.overlap} if len(found.overlap) else {}
-                further = analyses.add(further, label, {**more.tables, **overlap})
+                beside = {analyses.OVERLAP: found.overlap}
+                beside[analyses.DISTRIBUTIONS] = found.distributions
+                filled = {kind: table for kind, table in beside.items() if len(table)}
+                further = analyses.add(further, label, {**more.tables, **filled})
                 found.about["left_out"], kept[label] = more.left_out, found.scores
                 results.save(folder, label, tables, found, record, further)
         for name, reason in absent.items():
@@ -161,7 +170,12 @@ def evaluate(
         shown = results.named(tables) | ({results.VOTES: votes} if len(votes) else {})
         console.print(*(terminal.render(table, kind) for kind, table in shown.items()))
         files = f"{folder}, page: {page}"
-        print(*coverage_lines(record), *analyses.left_out_lines(record), sep="\n")
+        print(
+            *coverage_lines(record),
+            *distribution_lines(further.get(analyses.DISTRIBUTIONS, NO_DISTRIBUTIONS)),
+            *analyses.left_out_lines(record),
+            sep="\n",
+        )
         print(*voting.sentences(votes), sep="\n")
         if tables.results.empty:
             print(f"files: {files}")

@@ -1,10 +1,11 @@
-"""``--pair FIRST SECOND``: own words on the command line, the same in every command."""
+"""``--pair FIRST SECOND``, ``--scale BEST ... WORST``: own words, the same in every command."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,6 +14,40 @@ if TYPE_CHECKING:
 
 Pairs = Annotated[list[tuple[str, str]] | None, Parameter(name="--pair", consume_multiple=False)]
 """Antonym pairs, one for each ``--pair``; the first prompt may begin with a name and ``=``."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ScaleOptions:
+    """A scale of own words in place of antonym pairs."""
+
+    scale: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None
+    """Own scale instead of pairs: three prompts or more, the best first, or the name acr
+    (excellent, good, fair, poor, bad). The score is the expected grade."""
+    grades: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None
+    """With --scale: a grade in [0, 1] for each prompt, falling (default: evenly spaced, 1 to 0)."""
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The scale and its grades as arguments of the functions that score.
+
+        Raises:
+            ValueError: If the prompts or grades do not form a scale.
+        """
+        if self.scale is None:
+            if self.grades is not None:
+                raise ValueError("--grades are those of the prompts of --scale: give it too")
+            return {}
+        from clipiqa_plus.prompts.scales import check_grades
+        from clipiqa_plus.prompts.words import name_scales
+
+        one: list[str | list[str]] = [self.scale[0] if len(self.scale) == 1 else self.scale]
+        (prompts,) = name_scales(one).values()
+        check_grades(self.grades, len(prompts))
+        return {"scales": one, "grades": self.grades}
+
+
+NO_SCALE = ScaleOptions()
 
 
 def words_of(pairs: Sequence[tuple[str, str]] | None) -> Words | None:

@@ -140,3 +140,11 @@ class Files:
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
+
+
+def file_identity(path: str | None) -> tuple[str | int, ...] | None:
+    """Return a value that changes when a file does; None if there is no such file."""
+    if path is None or not os.path.isfile(path):
+        return None
+    facts = os.stat(path)
+    return os.path.realpath(path), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
 from clipiqa_plus.data.annotations import rating_columns
 from clipiqa_plus.data.base import IQADataModule, Rows
+from clipiqa_plus.evaluation.analyses.distributions import distributions, predicted_deviations
 from clipiqa_plus.evaluation.analyses.gmad import gmad_pairs, shown_pairs
 from clipiqa_plus.evaluation.analyses.overlap import training_overlaps
 from clipiqa_plus.evaluation.comparison import (
@@ -40,10 +40,11 @@ from clipiqa_plus.inference.conditions import score_views
 from clipiqa_plus.inference.probes import (
     ProbeSource,
     Source,
+    file_facts,
     is_probe,
     load_probe,
     read_facts,
-    source_file,
+    scoring_facts,
 )
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompts.files import find_prompts
@@ -78,6 +79,8 @@ def load_sources(
     pos_embedding: PosEmbedding | bool | None = None,
     pairs: Sequence[str | list[str]] = ("quality",),
     reduction: Reduction | None = None,
+    scales: Sequence[str | list[str]] | None = None,
+    grades: Sequence[float] | None = None,
 ) -> dict[str, Source]:
     """Load prompt sources and probes to compare.
 
@@ -93,6 +96,9 @@ def load_sources(
         pairs: Antonym pairs of zero-shot.
         reduction: Reduction of zero-shot: ``mean``, or ``none`` for one score per target. None
             takes the latter for several pairs.
+        scales: Scales of zero-shot in place of pairs, see
+            :class:`~clipiqa_plus.prompts.config.PromptConfig`.
+        grades: Grades of their prompts.
 
     Returns:
         The sources by name. Sources of one backbone share it.
@@ -126,8 +132,9 @@ def load_sources(
             if tower is None:
                 raise ValueError("zero-shot needs a backbone: name one with --backbone, as RN50")
             position = first["pos_embedding"] if first else pos_embedding
-            config = PromptConfig(mode="zero_shot", pairs=list(pairs))
-            one: Reduction = "mean" if len(pairs) == 1 else "none"
+            words: dict[str, Any] = {"pairs": list(pairs), "scales": scales, "grades": grades}
+            config = PromptConfig(mode="zero_shot", **words)
+            one: Reduction = "mean" if len(scales or pairs) == 1 else "none"
             reduced = reduction or one
         else:
             tower, position = backbone or BackboneSpec.recorded(facts), facts["pos_embedding"]
@@ -149,10 +156,13 @@ def zero_shot_options(
     Without a model section the backbone is RN50, as in the paper.
     """
     model = (train or {}).get("model") or recipe.get("model") or {}
+    asked = model.get("prompts", {})
     return {
         "fallback": model.get("backbone", "RN50"),
         "pos_embedding": model.get("pos_embedding"),
-        "pairs": model.get("prompts", {}).get("pairs", ["quality"]),
+        "pairs": asked.get("pairs", ["quality"]),
+        "scales": asked.get("scales"),
+        "grades": asked.get("grades"),
         # Zero-shot has no learned regressor: it averages the pairs.
         "reduction": "none" if model.get("reduction") == "none" else "mean",
     }
@@ -201,6 +211,7 @@ def evaluate(
         thumbnails(data, scores, list(sources), pictures, compared),
         about,
         overlap,
+        distributions(sources, features, data, part),
     )
 
 
@@ -216,8 +227,8 @@ def score(
     Returns:
         One row per picture and target: ``id`` (row of the annotations), ``image``, ``target``,
         ``mos`` (normalised), ``mos_raw``, ``content``, ``distortion``, ``level`` and what raters
-        said where known (see :func:`~clipiqa_plus.data.annotations.rating_columns`), and the score
-        of each source.
+        said where known (see :func:`~clipiqa_plus.data.annotations.rating_columns`), the score of
+        each source, and the deviation that it predicts if it has three grades or more.
     """
     return _scored(sources, _encoded(sources, data, part, device, cache), data, part)
 
@@ -256,6 +267,7 @@ def _scored(
                 "give one antonym pair for each"
             )
         columns[name] = scores.double().cpu().numpy()
+    columns |= predicted_deviations(sources, features, data.over_views)
     return _frame(data, data.rows(part), columns)
 
 
@@ -318,21 +330,14 @@ def describe(sources: Mapping[str, Source], data: IQADataModule, part: str) -> d
         "sources": {
             name: {
                 **source.backbone.describe(),
-                **_scoring(source),
-                **_file(source),
+                **scoring_facts(source),
+                **file_facts(source),
                 "seen": seen_note(source, data, part),
                 **_inside(source),
             }
             for name, source in sources.items()
         },
     }
-
-
-def _scoring(source: Source) -> dict[str, Any]:
-    """How a source scores: by antonym pairs or by a probe."""
-    if isinstance(source, ProbeSource):
-        return {"probe": source.probe.kind}
-    return {"pairs": [list(pair) for pair in source.prompts.pairs]}
 
 
 def _inside(source: Source) -> dict[str, Any]:
@@ -370,14 +375,6 @@ def compare_evaluated(found: Evaluated) -> Comparison:
     parts = {name: (facts["seen"], facts.get("overlap"), over) for name, facts in sources.items()}
     notes = {name: "; ".join(filter(None, said)) for name, said in parts.items()}
     return with_notes(compared, notes) if any(notes.values()) else compared
-
-
-def _file(source: Source) -> dict[str, str | None]:
-    file = source_file(source)
-    if file is None:
-        return {"file": None, "file_sha256": None}
-    digest = hashlib.sha256(find_prompts(file).read_bytes()).hexdigest()
-    return {"file": file, "file_sha256": digest}
 
 
 def backbones(about: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.evaluation.comparison import WITHIN_CONTENT, rank_correlation
 from clipiqa_plus.inference.conditions import Pooling, score_views
 from clipiqa_plus.inference.probes import ProbeSource, Source
-from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+from clipiqa_plus.prompts.sources import ContextPrompts
 
 THIRDS = ("lowest", "middle", "highest")
 """Thirds of the pictures by MOS."""
@@ -32,18 +32,18 @@ def between(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = STEPS) -> di
         steps: Parts of the line.
 
     Returns:
-        Unit text features [P, 2, D], or [M, P, 2, D] of an ensemble, by weight from 0 (zero-shot)
+        Unit text features [P, K, D], or [M, P, K, D] of an ensemble, by weight from 0 (zero-shot)
         to 1 (learned): the weighted mean of both, normalised.
     """
     with torch.inference_mode():
-        fixed = ZeroShotPrompts(prompts.pairs, clip.tokenizer).to(prompts.ctx.device)(clip)
+        fixed = prompts.in_words(clip)(clip)
         learned = prompts(clip)
         weights = [i / steps for i in range(steps + 1)]
         return {w: normalize((1 - w) * fixed + w * learned, dim=-1) for w in weights}
 
 
 def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> pd.DataFrame:
-    """Cosine of the two prompts of each antonym pair along the interpolation; 1 means identical.
+    """Cosine of the best and the worst prompt of each pair or scale along the interpolation.
 
     Args:
         prompts: Learned context tokens.
@@ -51,11 +51,11 @@ def pair_cosines(prompts: ContextPrompts, clip: FrozenCLIP, steps: int = 4) -> p
         steps: Parts of the line.
 
     Returns:
-        One row per antonym pair, one column per weight.
+        One row per pair or scale, one column per weight.
     """
     found = {}
     for weight, text in between(prompts, clip, steps).items():
-        cosines = (text[..., 0, :] * text[..., 1, :]).sum(-1)  # [(M,) P]
+        cosines = (text[..., 0, :] * text[..., -1, :]).sum(-1)  # [(M,) P]
         found[weight] = cosines.reshape(-1, len(prompts.pairs)).mean(dim=0).tolist()
     return pd.DataFrame(found, index=[" / ".join(pair) for pair in prompts.pairs])
 

@@ -34,7 +34,7 @@ SHARED = ("data", "target", "against", "resampled", "n")
 """Columns that move to the heading of a table if all rows share their value."""
 
 
-NO_OVERLAP = pd.DataFrame()
+NO_OVERLAP = NO_DISTRIBUTIONS = pd.DataFrame()
 
 
 class Evaluated(NamedTuple):
@@ -50,6 +50,8 @@ class Evaluated(NamedTuple):
     """See :func:`~clipiqa_plus.evaluation.evaluation.describe`."""
     overlap: pd.DataFrame = NO_OVERLAP
     """See :func:`~clipiqa_plus.evaluation.analyses.overlap.training_overlaps`."""
+    distributions: pd.DataFrame = NO_DISTRIBUTIONS
+    """See :func:`~clipiqa_plus.evaluation.analyses.distributions.distributions`."""
 
 
 def named(tables: Comparison) -> dict[str, pd.DataFrame]:

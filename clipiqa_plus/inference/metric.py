@@ -29,6 +29,8 @@ class CLIPIQAScore(Metric):
         backbone: Replaces the preset's, see :func:`~clipiqa_plus.inference.scorer.load`.
         pairs: Own antonym pairs, see :func:`~clipiqa_plus.inference.scorer.load`.
         views: Views to score, see :func:`~clipiqa_plus.inference.scorer.load`.
+        scales: Own scales, see :func:`~clipiqa_plus.inference.scorer.load`.
+        grades: Their grades, see :func:`~clipiqa_plus.inference.scorer.load`.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -51,6 +53,8 @@ class CLIPIQAScore(Metric):
         backbone: str | BackboneSpec | FrozenCLIP | None = None,
         pairs: Words | None = None,
         views: str | None = None,
+        scales: Words | None = None,
+        grades: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,7 +63,8 @@ class CLIPIQAScore(Metric):
         self.data_range = data_range
         # A metric starts on the CPU and is moved by its own to(); a shared backbone stays in place.
         device = backbone.device if isinstance(backbone, FrozenCLIP) else "cpu"
-        self.scorer = load(preset, prompts, backbone, device, pairs=pairs, views=views)
+        own: Any = {"pairs": pairs, "scales": scales, "grades": grades, "views": views}
+        self.scorer = load(preset, prompts, backbone, device, **own)
         self.add_state("scores", [], dist_reduce_fx="cat")
 
     def update(self, images: Tensor) -> None:

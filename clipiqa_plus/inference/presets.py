@@ -10,7 +10,7 @@ from clipiqa_plus.clip.image_tower import PosEmbedding, Precision
 from clipiqa_plus.inference import published_files as files
 from clipiqa_plus.inference.published_files import PublishedFile
 from clipiqa_plus.prompts.importers import QUALICLIP_PAIRS, QUALICLIP_TEMPERATURE
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 
 AntonymPairs = tuple[str | tuple[str, str], ...]
 
@@ -27,7 +27,7 @@ class Preset:
     source: str
     """Publication or code that the settings come from."""
     pairs: AntonymPairs = ("quality",)
-    """Antonym pairs, see :func:`~clipiqa_plus.prompts.sources.resolve_pairs`."""
+    """Antonym pairs, see :func:`~clipiqa_plus.prompts.scales.resolve_pairs`."""
     reduction: Literal["mean", "none"] = "mean"
     """``mean``: one score, the mean over the pairs; ``none``: one score per pair."""
     learned: bool = False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
+from clipiqa_plus.data.fetch.download import sha256_of
 from clipiqa_plus.features.probes import Probe
 from clipiqa_plus.module import CLIPIQAPlus
 from clipiqa_plus.prompts.files import (
@@ -69,6 +70,22 @@ Source = CLIPIQAPlus | ProbeSource
 def source_file(source: Source) -> str | None:
     """Return the file that a source was loaded from, as given; None for zero-shot prompts."""
     return source.file if isinstance(source, ProbeSource) else source.config.file
+
+
+def file_facts(source: Source) -> dict[str, str | None]:
+    """Return the file that a source was loaded from, as given, and its SHA-256."""
+    file = source_file(source)
+    digest = None if file is None else sha256_of(find_prompts(file))
+    return {"file": file, "file_sha256": digest}
+
+
+def scoring_facts(source: Source) -> dict[str, Any]:
+    """Return how a source scores: by which antonym pairs or scales, or by which kind of probe."""
+    if isinstance(source, ProbeSource):
+        return {"probe": source.probe.kind}
+    words = {"pairs": [list(prompts) for prompts in source.prompts.pairs]}
+    grades = source.prompts.grades
+    return words if grades is None else {**words, "grades": list(grades)}
 
 
 def save_probe(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -28,8 +28,9 @@ from clipiqa_plus.module import CLIPIQAPlus, PromptConfig, Reduction
 from clipiqa_plus.prompts.checkpoints import read_torch
 from clipiqa_plus.prompts.files import find_prompts, is_foreign
 from clipiqa_plus.prompts.importers import imported_position
+from clipiqa_plus.prompts.scales import Scale, check_grades
 from clipiqa_plus.prompts.sources import StoredPrompts
-from clipiqa_plus.prompts.words import Words, name_pairs
+from clipiqa_plus.prompts.words import Words, name_pairs, name_scales
 
 STORED_TEXT = "prompts_features"
 """Key of the text features, [2P, D], in the weights of QualiCLIP."""
@@ -145,6 +146,8 @@ def resolve(
     prompts: str | PathLike[str] | None = None,
     pairs: Words | None = None,
     reduction: Literal["mean", "none"] | None = None,
+    scales: Words | None = None,
+    grades: Sequence[float] | None = None,
 ) -> Resolved:
     """Bring a preset, a prompt file and own words together; published files are fetched.
 
@@ -153,18 +156,23 @@ def resolve(
         prompts: See :func:`clipiqa_plus.inference.scorer.load`.
         pairs: See :func:`clipiqa_plus.inference.scorer.load`.
         reduction: See :func:`clipiqa_plus.inference.scorer.load`.
+        scales: See :func:`clipiqa_plus.inference.scorer.load`.
+        grades: See :func:`clipiqa_plus.inference.scorer.load`.
 
     Raises:
         ValueError: If they do not go together.
         FileNotFoundError: If a file does not exist or cannot be downloaded.
     """
-    if reduction and pairs is None:
+    own = _own_words(pairs, scales, grades)
+    if reduction and own is None:
         raise ValueError("reduction goes with own pairs; that of a preset is fixed")
     if preset.prompts is None:
         if prompts is not None:
             raise ValueError(f"preset {preset.name} is zero-shot; use clipiqa+ with a prompt file")
-        return _zero_shot(preset, pairs, reduction)
-    if pairs is not None:
+        named = isinstance(scales if pairs is None else pairs, Mapping)
+        several = own is not None and (named or len(own) > 1)
+        return _zero_shot(preset, own, grades, reduction or ("none" if several else "mean"))
+    if own is not None:
         raise ValueError(
             f"preset {preset.name} takes its words from a prompt file; own pairs need a zero-shot "
             "preset, such as clipiqa"
@@ -189,19 +197,36 @@ def resolve(
     return Resolved(preset, config, reduced, backbone, position, file, facts=facts)
 
 
+def _own_words(
+    pairs: Words | None, scales: Words | None, grades: Sequence[float] | None
+) -> dict[str, Scale] | None:
+    """Own pairs or scales by the names of their scores; None if there are none."""
+    if scales is None:
+        if grades is not None:
+            raise ValueError("grades are those of the prompts of a scale: give scales too")
+        return None if pairs is None else {**name_pairs(pairs)}
+    if pairs is not None:
+        raise ValueError("give own pairs or own scales, not both")
+    return name_scales(scales)
+
+
 def _zero_shot(
-    preset: Preset, pairs: Words | None, reduction: Literal["mean", "none"] | None
+    preset: Preset,
+    own: Mapping[str, Scale] | None,
+    grades: Sequence[float] | None,
+    reduction: Literal["mean", "none"],
 ) -> Resolved:
     names = None
-    if pairs is not None:
-        named = name_pairs(pairs)
-        several = len(named) > 1 or isinstance(pairs, Mapping)
-        reduced = reduction or ("none" if several else "mean")
-        own = f"{preset.name}, own words"
-        preset = replace(preset, name=own, pairs=tuple(named.values()), reduction=reduced)
-        names = list(named) if reduced == "none" else ["score"]
-    words = [pair if isinstance(pair, str) else list(pair) for pair in preset.pairs]
-    config = PromptConfig(mode="zero_shot", pairs=words)
+    if own is None:
+        words = [pair if isinstance(pair, str) else list(pair) for pair in preset.pairs]
+        config = PromptConfig(mode="zero_shot", pairs=words)
+    else:
+        preset = replace(preset, name=f"{preset.name}, own words", reduction=reduction)
+        listed: list[str | list[str]] = [list(prompts) for prompts in own.values()]
+        given = check_grades(grades, len(listed[0]))
+        fall = None if given is None else list(given)
+        config = PromptConfig("zero_shot", scales=listed, grades=fall)
+        names = list(own) if reduction == "none" else ["score"]
     fixed = preset.weights is not None
     backbone = _backbone_of(preset)
     how = (preset.reduction, backbone, preset.pos_embedding)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from os import PathLike, fspath
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from clipiqa_plus import __version__
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
+from clipiqa_plus.data.files import file_identity
 from clipiqa_plus.features.probes import Probe
 from clipiqa_plus.inference.conditions import Conditions, Pooling, pool_views
 from clipiqa_plus.inference.picture_forms import Picture, picture_tensors
@@ -25,7 +25,13 @@ from clipiqa_plus.metrics.conformal import half_widths, mos_interval
 from clipiqa_plus.module import Reduction
 from clipiqa_plus.prompts.files import HUB, find_prompts
 from clipiqa_plus.prompts.words import Words, pair_name
-from clipiqa_plus.scoring import fuse_cues, magnitude_cue, scale_score
+from clipiqa_plus.scoring import (
+    fuse_cues,
+    grade_deviation,
+    magnitude_cue,
+    mean_grades,
+    scale_score,
+)
 
 # Pictures decoded and encoded at once: bounds the memory needed for a long list.
 _CHUNK = 16
@@ -70,6 +76,8 @@ class Scorer(nn.Module):
         self.backbone = model.backbone
         self.probe: Probe | None = None
         self.regressor: nn.Linear | None = None
+        self.levels: Tensor | None = None
+        self.count = 0  # prompts of each scale
         self.differentiable = differentiable
         self.conditions = conditions
         self.register_buffer("text", None, persistent=False)
@@ -88,7 +96,10 @@ class Scorer(nn.Module):
             each = [pair_name(pair) for pair in prompts.pairs]
             named = conditions.names or (each if self.reduction == "none" else ["score"])
             self.names = list(named)
+            self.levels, self.count = prompts.levels, prompts.count
             asked = {"pairs": [list(pair) for pair in prompts.pairs], "reduction": self.reduction}
+            if prompts.grades is not None:
+                asked["grades"] = list(prompts.grades)
             if prompts.temperature != 1:
                 asked["logit_scale"] = self.logit_scale
         self.interval: tuple[list[float], list[float]] | None = None
@@ -99,6 +110,8 @@ class Scorer(nn.Module):
         self.columns = list(self.names)
         if self.text is not None and self.text.ndim == 4:
             self.columns += _columns_of(self.names, ["spread"])
+        if self.gives_deviation:
+            self.columns += _columns_of(self.names, ["deviation"])
         if self.interval is not None:
             self.columns += _columns_of(self.names, ["mos_low", "mos_high"])
         self.settings: dict[str, Any] = {
@@ -150,7 +163,7 @@ class Scorer(nn.Module):
             ValueError: If shape, type or range is wrong.
         """
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
-            scores = self._image_scores(images)
+            scores, _ = self._image_scores(images)
         return scores if scores.ndim == 2 else scores.mean(dim=0)
 
     def score_features(self, features: Tensor) -> Tensor:
@@ -166,15 +179,18 @@ class Scorer(nn.Module):
 
         Returns:
             float32 [B, C], without gradients; see ``columns``: the T scores; for an ensemble, the
-            standard deviation of each over the members; with ``interval``, both ends of an interval
-            for each, on the MOS scale of the training data.
+            standard deviation of each over the members; for scales of three prompts or more, the
+            deviation of single ratings that the prompts predict, on [0, 1]; with ``interval``, both
+            ends of an interval for each, on the MOS scale of the training data.
         """
         with torch.no_grad():
-            members = self._image_scores(images)
+            members, grades = self._image_scores(images, self.gives_deviation)
             scores = members if members.ndim == 2 else members.mean(dim=0)
             columns = [scores]
             if members.ndim == 3:
                 columns.append(members.std(dim=0))
+            if grades is not None:
+                columns.append(grade_deviation(grades, self.levels))
             if self.interval is not None:
                 ends = mos_interval(scores, *self.interval)
                 columns.append(torch.stack(ends, dim=-1).flatten(1))
@@ -186,15 +202,44 @@ class Scorer(nn.Module):
         least, views = self.backbone.least_size, self.conditions.views
         return least if views is None else views.least_size(least)
 
-    def _image_scores(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """Scores [B, T], or [M, B, T] of the members of an ensemble, of pictures or their views."""
+    @property
+    def gives_deviation(self) -> bool:
+        """Whether the scores are the means of distributions over three grades or more."""
+        how = self.conditions
+        plain = how.cue == "cosine" and (how.views is None or how.pooling == "mean")
+        return self.count > 2 and self.regressor is None and plain
+
+    def _image_scores(
+        self, images: Tensor | Sequence[Tensor], graded: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores of pictures, or of their views pooled, and their distributions over grades.
+
+        Args:
+            images: The pictures.
+            graded: Also return the distributions.
+
+        Returns:
+            Scores [B, T], or [M, B, T] of the members of an ensemble; and probabilities [B, T, K],
+            worst grade first, or None.
+        """
         views = self.conditions.views
         if views is None:
-            return self._scores(self.backbone.encode_image(images, self.differentiable))
+            features = self.backbone.encode_image(images, self.differentiable)
+            return self._scores(features), self._grades(features) if graded else None
         each = [views(image) for image in images]
-        scores = self._scores(self._encode([view for picture in each for view in picture]))
-        parts = scores.split([len(picture) for picture in each], dim=-2)
-        return torch.stack([pool_views(part, self.conditions.pooling) for part in parts], dim=-2)
+        features = self._encode([view for picture in each for view in picture])
+        sizes = [len(picture) for picture in each]
+        parts = self._scores(features).split(sizes, dim=-2)
+        scores = torch.stack([pool_views(part, self.conditions.pooling) for part in parts], dim=-2)
+        if not graded:
+            return scores, None
+        pooled = [part.mean(dim=0) for part in self._grades(features).split(sizes)]
+        return scores, torch.stack(pooled)
+
+    def _grades(self, features: Tensor) -> Tensor:
+        """Probabilities [B, T, K], worst grade first."""
+        assert self.text is not None
+        return mean_grades(features, self.text, self.logit_scale, self.reduction == "mean")
 
     def _encode(self, views: Sequence[Tensor]) -> Tensor:
         """Features [V, D] of many views, a bounded number of pixels at a time."""
@@ -211,7 +256,7 @@ class Scorer(nn.Module):
         if self.probe is not None:
             return cast(Tensor, self.probe(features))
         assert self.text is not None
-        scores = scale_score(features, self.text, self.logit_scale)
+        scores = scale_score(features, self.text, self.logit_scale, self.levels)
         if self.regressor is not None:
             return cast(Tensor, self.regressor(scores))
         scores = scores if self.reduction == "none" else scores.mean(dim=-1, keepdim=True)
@@ -232,6 +277,8 @@ def load(
     reduction: Literal["mean", "none"] | None = None,
     views: str | None = None,
     over_views: Pooling = "mean",
+    scales: Words | None = None,
+    grades: Sequence[float] | None = None,
 ) -> Scorer:
     """Load a preset.
 
@@ -254,13 +301,16 @@ def load(
         views: Score these views of a picture in its place, which is not the published score: one of
             :data:`~clipiqa_plus.data.transforms.EVALUATION_VIEWS`.
         over_views: From the scores of the views to the picture's: their mean or median.
+        scales: Own scales in place of pairs, each a built-in name or prompts, that of the best
+            grade first; or a mapping from names of scores to scales.
+        grades: Grades of their prompts, in [0, 1] and falling; None spaces them evenly, 1 to 0.
 
     Raises:
-        ValueError: If the preset is unknown; prompts, pairs, views or backbone do not match it; or
+        ValueError: If the preset is unknown; prompts, words, views or backbone do not match it; or
             the prompt file has no interval at this level.
         FileNotFoundError: If a file does not exist, or weights cannot be downloaded.
     """
-    found = resolve(find_preset(preset), prompts, pairs, reduction)
+    found = resolve(find_preset(preset), prompts, pairs, reduction, scales, grades)
     if views is not None:
         if interval is not None or differentiable:
             raise ValueError("views go neither with intervals nor with gradients to the pictures")
@@ -287,6 +337,8 @@ def score(
     device: str | None = None,
     pairs: Words | None = None,
     views: str | None = None,
+    scales: Words | None = None,
+    grades: Sequence[float] | None = None,
 ) -> Any:
     """Score pictures with a preset, which is loaded on the first call.
 
@@ -300,6 +352,8 @@ def score(
         device: See :func:`load`.
         pairs: See :func:`load`.
         views: See :func:`load`.
+        scales: See :func:`load`.
+        grades: See :func:`load`.
 
     Returns:
         A float for one picture; a list of floats for a list or a batch. With several scores per
@@ -313,10 +367,9 @@ def score(
         prompts = find_prompts(prompts)
     source = None if prompts is None else fspath(prompts)
     weights = None if backbone is None else backbone_spec(backbone).name
-    files = _identity(source), _identity(weights)
-    words = (
-        None if pairs is None else json.dumps(dict(pairs) if isinstance(pairs, Mapping) else pairs)
-    )
+    files = file_identity(source), file_identity(weights)
+    own = [dict(words) if isinstance(words, Mapping) else words for words in (pairs, scales)]
+    words = json.dumps([*own, None if grades is None else list(grades)])
     scorer = _loaded(preset, source, backbone, device, files, words, views)
     rows = scorer(pictures).tolist()
     if len(scorer.names) > 1:
@@ -334,19 +387,12 @@ def _loaded(
     backbone: str | BackboneSpec | None,
     device: str | None,
     files: object,
-    pairs: str | None,
+    words: str,
     views: str | None,
 ) -> Scorer:
-    words = None if pairs is None else json.loads(pairs)
-    return load(preset, prompts, backbone, device, image_only=True, pairs=words, views=views)
-
-
-def _identity(file: str | None) -> tuple[Any, ...] | None:
-    """Return a value that changes when a file does; None if there is no such file."""
-    if file is None or not os.path.isfile(file):
-        return None
-    facts = os.stat(file)
-    return os.path.realpath(file), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    pairs, scales, grades = json.loads(words)
+    own: Any = {"pairs": pairs, "scales": scales, "grades": grades, "views": views}
+    return load(preset, prompts, backbone, device, image_only=True, **own)
 
 
 def _columns_of(names: Sequence[str], columns: Sequence[str]) -> list[str]:

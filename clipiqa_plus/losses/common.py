@@ -19,14 +19,17 @@ class Predicted:
         scores: [B, T], one score for each of T targets.
         grades: Probability of each of K grades, worst first, [B, T, K]; None if the scores are not
             those of scales, one for each target.
+        levels: The grades, worst first, [K]; None if evenly spaced from 0 to 1.
     """
 
     scores: Tensor
     grades: Tensor | None = None
+    levels: Tensor | None = None
 
     def rows(self, index: Tensor) -> Predicted:
         """Return the predictions of some pictures."""
-        return Predicted(self.scores[index], None if self.grades is None else self.grades[index])
+        grades = None if self.grades is None else self.grades[index]
+        return Predicted(self.scores[index], grades, self.levels)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Losses that take scores and MOS, [B, T] each."""
 
-GRADE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross_entropy": cross_entropy_loss,
+GRADE_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "cross_entropy": lambda predicted, targets, levels: cross_entropy_loss(predicted, targets),
     "emd": emd_loss,
 }
-"""Losses that take predicted and target distributions over grades, [B, T, K] each."""
+"""Losses that take predicted and target distributions over grades, [B, T, K] each, and the grades,
+[K], or None if evenly spaced."""
 
 _COMPARING = ("plcc", "mse_plcc", "rank", "fidelity")
 
@@ -103,6 +104,6 @@ def _loss(name: str, predicted: Predicted, labels: Labels) -> Tensor:
         return fidelity_loss(predicted.scores, labels.mos, labels.mos_std)
     check_loss(name, grades=predicted.grades is not None)
     assert predicted.grades is not None
-    grades = predicted.grades.shape[-1]
+    grades = predicted.grades.shape[-1] if predicted.levels is None else predicted.levels
     targets = grade_targets(labels.mos, labels.mos_std, labels.counts, grades)
-    return GRADE_LOSSES[name](predicted.grades, targets)
+    return GRADE_LOSSES[name](predicted.grades, targets, predicted.levels)

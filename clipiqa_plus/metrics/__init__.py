@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clipiqa_plus.metrics import (
         by_set,
         conformal,
+        distributions,
         functional,
         krasula,
         p1401,
@@ -42,6 +43,7 @@ __all__ = [
     "IQAMetric",
     "by_set",
     "conformal",
+    "distributions",
     "full_iqa_metrics",
     "functional",
     "iqa_metrics",

@@ -1,6 +1,7 @@
 """Prompts of CLIP: fixed words or learned context tokens, and the files that hold them.
 
-Takes antonym pairs, prompt files or checkpoints; returns text features [P, 2, D] and prompt files.
+Takes antonym pairs or scales of K prompts, prompt files or checkpoints; returns text features
+[P, K, D] and prompt files.
 Zero-shot and learned prompts differ only in their source object.
 """
 
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from clipiqa_plus import import_on_first_use
 
 if TYPE_CHECKING:
-    from clipiqa_plus.prompts import checkpoints, files, nearest_words, words
+    from clipiqa_plus.prompts import checkpoints, files, nearest_words, scales, words
     from clipiqa_plus.prompts.config import PromptConfig, prompt_source, regressor, summary
     from clipiqa_plus.prompts.ensembles import combine_prompts
     from clipiqa_plus.prompts.files import load_prompts, read_prompts, save_prompts
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
         import_prompts,
         imported_position,
     )
+    from clipiqa_plus.prompts.scales import PAIRS, SCALES
     from clipiqa_plus.prompts.schedule import scheduled
     from clipiqa_plus.prompts.sources import (
-        PAIRS,
         ContextPrompts,
         PromptSource,
         StoredPrompts,
@@ -35,6 +36,7 @@ __all__ = [
     "PAIRS",
     "QUALICLIP_PAIRS",
     "QUALICLIP_TEMPERATURE",
+    "SCALES",
     "ContextPrompts",
     "PromptConfig",
     "PromptSource",
@@ -52,6 +54,7 @@ __all__ = [
     "read_prompts",
     "regressor",
     "save_prompts",
+    "scales",
     "scheduled",
     "summary",
     "words",
@@ -68,8 +71,7 @@ __getattr__, __dir__ = import_on_first_use(
             *("export_pyiqa", "import_prompts", "imported_position"),
         ],
         "schedule": ["scheduled"],
-        "sources": [
-            *("PAIRS", "ContextPrompts", "PromptSource", "StoredPrompts", "ZeroShotPrompts"),
-        ],
+        "scales": ["PAIRS", "SCALES"],
+        "sources": ["ContextPrompts", "PromptSource", "StoredPrompts", "ZeroShotPrompts"],
     },
 )

@@ -29,7 +29,7 @@ def check_layout(facts: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Naming the first difference.
     """
-    for name in ("pairs", "n_ctx", "position", "class_specific", "reduction"):
+    for name in ("pairs", "grades", "n_ctx", "position", "class_specific", "reduction"):
         if facts.get(name) != mine.get(name):
             raise ValueError(
                 f"this checkpoint has {name} {facts.get(name)}, the module has "

@@ -9,23 +9,28 @@ from torch import nn
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.prompts.files import load_prompts, read_prompts
+from clipiqa_plus.prompts.scales import Scale, resolve_pairs, resolve_scales
 from clipiqa_plus.prompts.sources import (
     ContextPrompts,
     Position,
     PromptSource,
     ZeroShotPrompts,
-    resolve_pairs,
 )
 
 
 @dataclass
 class PromptConfig:
-    """The antonym pairs, and whether context tokens are learned for them."""
+    """The antonym pairs or scales, and whether context tokens are learned for them."""
 
     mode: Literal["learned", "zero_shot"] = "learned"
     """Learn context tokens (CLIP-IQA+), or use fixed words (CLIP-IQA)."""
     pairs: list[str | list[str]] = field(default_factory=lambda: ["quality"])
     """Names of built-in antonym pairs, or pairs in words, the high-score prompt first."""
+    scales: list[str | list[str]] | None = None
+    """In place of pairs: scales of K prompts, the best grade first, or the built-in ``acr``. The
+    score is the expected grade."""
+    grades: list[float] | None = None
+    """Grades of the prompts of a scale, in [0, 1] and falling; by default evenly spaced, 1 to 0."""
     n_ctx: int = 16
     """Number of context tokens."""
     position: Position = "middle"
@@ -38,6 +43,19 @@ class PromptConfig:
     """Seed of random context tokens."""
     file: str | None = None
     """Prompt file to start from; it determines the pairs and the layout."""
+
+
+def words_of(config: PromptConfig) -> list[Scale]:
+    """Return the antonym pairs or scales of a configuration in words.
+
+    Raises:
+        ValueError: If one is unknown or malformed, or grades are given without scales.
+    """
+    if config.scales is not None:
+        return resolve_scales(config.scales)
+    if config.grades is not None:
+        raise ValueError("prompts.grades are those of a scale: give prompts.scales too")
+    return list(resolve_pairs(config.pairs))
 
 
 def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
@@ -54,22 +72,26 @@ def prompt_source(config: PromptConfig, clip: FrozenCLIP) -> PromptSource:
     if config.mode == "zero_shot":
         if config.file:
             raise ValueError("prompts.file has learned prompts, but prompts.mode is zero_shot")
-        return ZeroShotPrompts(config.pairs, clip.tokenizer)
+        return ZeroShotPrompts(words_of(config), clip.tokenizer, config.grades)
     if config.file:
+        if config.scales is not None or config.grades is not None:
+            raise ValueError("prompts.file determines the words: leave out scales and grades")
         return load_prompts(config.file, clip)
-    return ContextPrompts(
+    learned = ContextPrompts(
         clip,
-        resolve_pairs(config.pairs),
+        words_of(config),
         n_ctx=config.n_ctx,
         position=config.position,
         class_specific=config.class_specific,
         init=config.init,
         seed=config.seed,
     )
+    learned.set_grades(config.grades)
+    return learned
 
 
 def summary(prompts: PromptSource) -> list[str]:
-    """Return a line for each pair; of learned prompts with the number of tokens."""
+    """Return a line for each pair or scale; of learned prompts with the number of tokens."""
     if not isinstance(prompts, ContextPrompts):
         return [f"prompts fixed: {' against '.join(map(repr, pair))}" for pair in prompts.pairs]
     layout = f"{prompts.n_ctx} context tokens, words in the {prompts.position}"

@@ -13,7 +13,7 @@ from clipiqa_plus.prompts.files import FORMAT, read_prompts, write_prompts
 
 _SAME = (
     *("weights_sha256", "activation", "mean", "std", "architecture", "pos_embedding"),
-    *("pairs", "n_ctx", "position", "class_specific", "extra_stop", "temperature"),
+    *("pairs", "n_ctx", "position", "class_specific", "extra_stop", "temperature", "grades"),
     *("reduction", "mos_range"),
 )
 """Metadata that must be equal in all members of an ensemble."""

@@ -228,6 +228,7 @@ def load_prompts(path: str | PathLike[str], clip: FrozenCLIP) -> ContextPrompts:
     layout["extra_stop"] = facts.get("extra_stop", True)
     try:
         prompts = ContextPrompts(clip, **layout)
+        prompts.set_grades(facts.get("grades"))
     except ValueError as error:
         raise ValueError(f"prompt file {path}: {error}") from error
     ctx = tensors["ctx"]
@@ -332,17 +333,23 @@ def _checked(
     return tensors, facts
 
 
-def _are_pairs(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(pair, list | tuple) and [type(word) for word in pair] == [str, str]
-        for pair in value
-    )
+def _are_words(value: Any) -> bool:
+    """Whether a value is a list of antonym pairs, or of scales of K prompts each."""
+    if not isinstance(value, list) or not all(isinstance(words, list | tuple) for words in value):
+        return False
+    words = [word for scale in value for word in scale]
+    counts = {len(scale) for scale in value}
+    return len(counts) == 1 and min(counts) > 1 and all(type(word) is str for word in words)
+
+
+def _are_grades(value: Any) -> bool:
+    return isinstance(value, list) and all(type(grade) in (int, float) for grade in value)
 
 
 # Required metadata and their checks. Text is not quoted as JSON: "50" is decoded as a number.
 _FACTS: dict[str, Callable[[Any], bool]] = {
     "backbone": lambda value: isinstance(value, str | int | float),
-    "pairs": lambda value: _are_pairs(value) and bool(value),
+    "pairs": _are_words,
     "n_ctx": lambda value: type(value) is int and value > 0,
     "position": lambda value: isinstance(value, str),
     "class_specific": lambda value: isinstance(value, bool),
@@ -352,6 +359,7 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "extra_stop": lambda value: isinstance(value, bool),
     "temperature": lambda value: type(value) in (int, float) and 0 < value < math.inf,
+    "grades": _are_grades,
 }
 
 

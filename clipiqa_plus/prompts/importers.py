@@ -29,7 +29,8 @@ from clipiqa_plus.clip.architectures import ARCHITECTURES
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding
 from clipiqa_plus.prompts.checkpoints import read_torch
-from clipiqa_plus.prompts.sources import AntonymPair, ContextPrompts
+from clipiqa_plus.prompts.scales import AntonymPair
+from clipiqa_plus.prompts.sources import ContextPrompts
 
 _LEARNER = "prompt_learner."
 _PARTS = {"ctx": "ctx", "prefix": "token_prefix", "suffix": "token_suffix"}

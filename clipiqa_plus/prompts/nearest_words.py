@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+from clipiqa_plus.prompts.sources import ContextPrompts
 
 
 class Near(NamedTuple):
@@ -35,7 +35,8 @@ def nearest_words(
 
     Returns:
         Words, nearest first, by the name of the context token: ``c1`` or, if class-specific,
-        ``pair 1 high c1``. Empty for an ensemble, whose members differ.
+        ``pair 1 high c1``; for the best of five grades ``scale 1 grade 5 c1``. Empty for an
+        ensemble, whose members differ.
     """
     if prompts.members is not None:
         return {}
@@ -63,12 +64,17 @@ def text_cosines(prompts: ContextPrompts, clip: FrozenCLIP) -> list[tuple[str, f
 
     Returns:
         Each prompt in words with the cosine between its learned and its zero-shot text feature, in
-        [-1, 1] (for an ensemble, the mean over its members); high-score prompt of a pair first.
+        [-1, 1] (for an ensemble, the mean over its members); best prompt of a pair or scale first.
     """
     with torch.inference_mode():
         learned = prompts(clip)
-        fixed = ZeroShotPrompts(prompts.pairs, clip.tokenizer).to(learned.device)(clip)
-        cosines = (learned * fixed).sum(dim=-1).reshape(-1, 2 * len(prompts.pairs)).mean(dim=0)
+        fixed = prompts.in_words(clip)(clip)
+        cosines = (
+            (learned * fixed)
+            .sum(dim=-1)
+            .reshape(-1, prompts.count * len(prompts.pairs))
+            .mean(dim=0)
+        )
     words = (word for pair in prompts.pairs for word in pair)
     return list(zip(words, cosines.tolist(), strict=True))
 
@@ -77,5 +83,8 @@ def _names(prompts: ContextPrompts) -> list[str]:
     tokens = [f"c{i + 1}" for i in range(prompts.n_ctx)]
     if not prompts.class_specific:
         return tokens
-    sides = [f"pair {p + 1} {side}" for p in range(len(prompts.pairs)) for side in ("high", "low")]
-    return [f"{side} {token}" for side in sides for token in tokens]
+    kind, sides = "pair", ["high", "low"]
+    if prompts.count > 2:
+        kind, sides = "scale", [f"grade {grade}" for grade in range(prompts.count, 0, -1)]
+    each = [f"{kind} {p + 1} {side}" for p in range(len(prompts.pairs)) for side in sides]
+    return [f"{side} {token}" for side in each for token in tokens]

@@ -1,4 +1,4 @@
-"""Prompt sources: each turns antonym pairs into text features [P, 2, D].
+"""Prompt sources: each turns antonym pairs, or scales of K prompts, into text features [P, K, D].
 
 Zero-shot CLIP-IQA and learned CLIP-IQA+ differ in this one object and in nothing after it.
 """
@@ -13,55 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from clipiqa_plus.clip.tokenizers import CLIP_TOKENIZER, Tokenizer
+from clipiqa_plus.prompts.scales import Scale, check_grades, resolve_words
 
-AntonymPair = tuple[str, str]
 Position = Literal["middle", "front", "end"]
-
-PAIRS: dict[str, AntonymPair] = {
-    "quality": ("Good photo.", "Bad photo."),
-    "brightness": ("Bright photo.", "Dark photo."),
-    "noisiness": ("Clean photo.", "Noisy photo."),
-    "colorfulness": ("Colorful photo.", "Dull photo."),
-    "sharpness": ("Sharp photo.", "Blurry photo."),
-    "contrast": ("High contrast photo.", "Low contrast photo."),
-    "aesthetic": ("Aesthetic photo.", "Not aesthetic photo."),
-    "happy": ("Happy photo.", "Sad photo."),
-    "natural": ("Natural photo.", "Synthetic photo."),
-    "new": ("New photo.", "Old photo."),
-    "scary": ("Scary photo.", "Peaceful photo."),
-    "complex": ("Complex photo.", "Simple photo."),
-}
-"""The built-in antonym pairs; the first prompt means a score near 1 (paper, sections 3 and 4).
-
-``noisiness`` ranges from noisy (0) to clean (1), as in torchmetrics and in SPAQ's column of that
-name. The official configuration has "Noisy photo." first: its score is 1 minus this one."""
-
-
-def resolve_pairs(pairs: Sequence[str | Sequence[str]]) -> list[AntonymPair]:
-    """Turn names of built-in pairs and pairs in words into pairs in words.
-
-    Args:
-        pairs: Each a name in :data:`PAIRS` or two prompts, the high-score one first.
-
-    Raises:
-        ValueError: If there is none, a name is unknown or a pair does not have two prompts.
-    """
-    if not pairs:
-        raise ValueError("no antonym pair given; the paper uses 'quality'")
-    return [_resolve(pair) for pair in pairs]
-
-
-def _resolve(pair: str | Sequence[str]) -> AntonymPair:
-    if isinstance(pair, str):
-        if pair not in PAIRS:
-            raise ValueError(
-                f"unknown antonym pair {pair!r}; built in are {', '.join(PAIRS)}, and any two "
-                f'prompts may be given as ["Good photo.", "Bad photo."]'
-            )
-        return PAIRS[pair]
-    if len(pair) != 2 or not all(isinstance(p, str) and p.strip() for p in pair):
-        raise ValueError(f"antonym pair {list(pair)} must be two prompts, high score first")
-    return (pair[0], pair[1])
 
 
 class TextEncoder(Protocol):
@@ -89,24 +43,26 @@ class PromptSource(nn.Module):
     """Base of the prompt sources.
 
     Args:
-        pairs: Antonym pairs, see :func:`resolve_pairs`.
-        prompts: Lists of token ids, two for each of the P pairs.
+        pairs: Antonym pairs or scales in words, the best grade first.
+        prompts: Lists of token ids, K for each of the P pairs or scales.
         tokenizer: The tokenizer that made them, of the backbone that will encode them.
 
     Attributes:
-        pairs: The P pairs in words.
-        ids: int64 [P, 2, L], token ids, padded.
-        eot: int64 [P, 2], position of the text feature: that of the end-of-text token in CLIP.
+        pairs: The P pairs or scales in words.
+        ids: int64 [P, K, L], token ids, padded.
+        eot: int64 [P, K], position of the text feature: that of the end-of-text token in CLIP.
         vocabulary: Name of the tokenizer.
         shared: Number of leading tokens that all prompts have in common and that are computed
             only once; 0 if that is not worthwhile.
         temperature: Divides the logits: 1 but for prompts learned or published with another.
+        grades: Grades of the K prompts, falling; None spaces them evenly from 1 to 0.
     """
 
     ids: Tensor
     eot: Tensor
     shared: int = 0
     temperature: float = 1.0
+    grades: tuple[float, ...] | None = None
 
     def __init__(
         self,
@@ -115,7 +71,7 @@ class PromptSource(nn.Module):
         tokenizer: Tokenizer,
     ) -> None:
         super().__init__()
-        self.pairs = resolve_pairs(pairs)
+        self.pairs: list[Scale] = [tuple(words) for words in pairs]
         self.vocabulary = tokenizer.name
         ids, eot = tokenizer.pack(prompts)
         # Not in the state dict: the tokens follow from the words, which are in the metadata.
@@ -127,16 +83,41 @@ class PromptSource(nn.Module):
         """Whether the source holds trained parameters."""
         return False
 
+    @property
+    def count(self) -> int:
+        """Number K of prompts of each scale; 2 for antonym pairs."""
+        return len(self.pairs[0])
+
+    def set_grades(self, grades: Sequence[float] | None) -> None:
+        """Give the K prompts of each scale their grades.
+
+        Args:
+            grades: See :func:`~clipiqa_plus.prompts.scales.check_grades`.
+
+        Raises:
+            ValueError: See there.
+        """
+        self.grades = check_grades(grades, self.count)
+
+    @property
+    def levels(self) -> Tensor | None:
+        """Grades of the prompts, worst first, float32 [K]; None if evenly spaced from 0 to 1."""
+        return None if self.grades is None else torch.tensor(self.grades[::-1])
+
+    def in_words(self, clip: TextEncoder) -> ZeroShotPrompts:
+        """Return the fixed words without context tokens, on the device of the prompts."""
+        return ZeroShotPrompts(self.pairs, clip.tokenizer, self.grades).to(self.ids.device)
+
     def logit_scale(self, clip: TextEncoder) -> float:
         """Return the factor from cosine to logit: the backbone's, divided by the temperature."""
         return clip.logit_scale / self.temperature
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
-        """Return the token embeddings of all prompts: float32 [P, 2, L, W]."""
+        """Return the token embeddings of all prompts: float32 [P, K, L, W]."""
         return self.word_embeddings(clip)
 
     def word_embeddings(self, clip: TextEncoder) -> Tensor:
-        """Return the embeddings of the words and special tokens: float32 [P, 2, L, W].
+        """Return the embeddings of the words and special tokens: float32 [P, K, L, W].
 
         Raises:
             ValueError: If the backbone has another tokenizer than the one that made the ids.
@@ -149,55 +130,60 @@ class PromptSource(nn.Module):
         return clip.token_embedding(self.ids)
 
     def forward(self, clip: TextEncoder) -> Tensor:
-        """Encode the pairs.
+        """Encode the prompts.
 
         Args:
             clip: The frozen CLIP, on the same device.
 
         Returns:
-            Unit text features, float32 [P, 2, D]; index 0 is the high-score prompt.
+            Unit text features, float32 [P, K, D]; index 0 is the prompt of the best grade.
         """
         embeddings = self.embeddings(clip)
         features = clip.encode_text(embeddings.flatten(0, 1), self.eot.flatten(), self.shared)
-        return features.unflatten(0, (len(self.pairs), 2))
+        return features.unflatten(0, (len(self.pairs), self.count))
 
 
 class ZeroShotPrompts(PromptSource):
     """Fixed prompts: CLIP-IQA (paper, equations 2 and 3).
 
     Args:
-        pairs: Antonym pairs, see :func:`resolve_pairs`.
+        pairs: Antonym pairs or scales in words, the best grade first.
         tokenizer: That of the backbone; openai-clip's by default.
+        grades: Grades of the prompts of a scale, see
+            :func:`~clipiqa_plus.prompts.scales.check_grades`.
     """
 
     def __init__(
         self,
         pairs: Sequence[str | Sequence[str]] = ("quality",),
         tokenizer: Tokenizer = CLIP_TOKENIZER,
+        grades: Sequence[float] | None = None,
     ) -> None:
-        words = resolve_pairs(pairs)
+        words = resolve_words(pairs)
         prompts = [[[*chain(*_split(prompt, tokenizer))] for prompt in pair] for pair in words]
         super().__init__(words, prompts, tokenizer)
+        self.set_grades(grades)
 
 
 class StoredPrompts(ZeroShotPrompts):
     """Fixed prompts whose text features come from a file, in place of the text tower.
 
     Args:
-        pairs: Antonym pairs, see :func:`resolve_pairs`.
-        features: Their unit text features, float32 [P, 2, D].
+        pairs: Antonym pairs or scales in words, the best grade first.
+        features: Their unit text features, float32 [P, K, D].
 
     Raises:
-        ValueError: If there are not two features for each pair, or they are not of unit length.
+        ValueError: If there is not one feature for each prompt, or they are not of unit length.
     """
 
     features: Tensor
 
     def __init__(self, pairs: Sequence[str | Sequence[str]], features: Tensor) -> None:
         super().__init__(pairs)
-        if features.ndim != 3 or features.shape[:2] != (len(self.pairs), 2):
+        if features.ndim != 3 or features.shape[:2] != (len(self.pairs), self.count):
             raise ValueError(
-                f"text features of shape {list(features.shape)}; expected [{len(self.pairs)}, 2, D]"
+                f"text features of shape {list(features.shape)}; expected "
+                f"[{len(self.pairs)}, {self.count}, D]"
             )
         # Half precision rounds a length to about 1e-3.
         if not ((features.float().norm(dim=-1) - 1).abs() < 5e-3).all():
@@ -205,7 +191,7 @@ class StoredPrompts(ZeroShotPrompts):
         self.register_buffer("features", features.float().clone(), persistent=False)
 
     def forward(self, clip: TextEncoder) -> Tensor:
-        """Return the stored text features, float32 [P, 2, D]."""
+        """Return the stored text features, float32 [P, K, D]."""
         return self.features
 
 
@@ -220,18 +206,18 @@ class ContextPrompts(PromptSource):
 
     Args:
         clip: Provides the width W and, for ``init`` by words, their embeddings.
-        pairs: Antonym pairs, see :func:`resolve_pairs`.
+        pairs: Antonym pairs or scales in words, the best grade first.
         n_ctx: Number of context tokens.
         position: Position of the words: after half of the context tokens (``middle``, the
             official recipe), before all (``front``) or after all (``end``).
-        class_specific: Learn separate context tokens for each of the 2P prompts.
+        class_specific: Learn separate context tokens for each of the K P prompts.
         init: ``random``, N(0, 0.02) as in the official code, or words with ``n_ctx`` tokens, or
             with one token, which is then repeated ("X" is pyiqa's choice).
         seed: Seed of the random context tokens.
         extra_stop: Append a full stop to the words, as the official code does.
 
     Attributes:
-        ctx: The context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific; with a
+        ctx: The context tokens, float32 [n_ctx, W], or [P, K, n_ctx, W] if class-specific; with a
             leading axis of M members if the prompts are an ensemble, see :meth:`set_members`.
         steps: Number of optimizer steps taken on the context tokens.
     """
@@ -253,7 +239,7 @@ class ContextPrompts(PromptSource):
     ) -> None:
         if n_ctx < 1:
             raise ValueError(f"n_ctx is {n_ctx}; learn at least one context token")
-        words = resolve_pairs(pairs)
+        words = resolve_words(pairs)
         if position not in ("middle", "front", "end"):
             raise ValueError(f"position {position!r}; choose middle, front or end")
         tokenizer = clip.tokenizer
@@ -270,7 +256,7 @@ class ContextPrompts(PromptSource):
         self.class_specific = class_specific
         self.extra_stop = extra_stop
         self.init = init
-        shape = (len(words), 2, n_ctx) if class_specific else (n_ctx,)
+        shape = (len(words), len(words[0]), n_ctx) if class_specific else (n_ctx,)
         self.ctx = nn.Parameter(_initial_context(clip, init, shape, seed))
         self.register_buffer("slots", -1 - ids.clamp(max=-1), persistent=False)
         self.register_buffer("is_slot", ids < 0, persistent=False)
@@ -282,7 +268,7 @@ class ContextPrompts(PromptSource):
         return bool(self.steps > 0)
 
     def embeddings(self, clip: TextEncoder) -> Tensor:
-        """Return the token embeddings, context tokens included: float32 [P, 2, L, W]."""
+        """Return the token embeddings, context tokens included: float32 [P, K, L, W]."""
         return self._set_in(clip, self.ctx)
 
     @property
@@ -305,30 +291,30 @@ class ContextPrompts(PromptSource):
         self.ctx = nn.Parameter(ctx.detach().to(self.ctx).clone())
 
     def forward(self, clip: TextEncoder) -> Tensor:
-        """Encode the pairs: float32 [P, 2, D], or [M, P, 2, D] of an ensemble."""
+        """Encode the prompts: float32 [P, K, D], or [M, P, K, D] of an ensemble."""
         if self.members is not None:
             return self.encode_contexts(clip, self.ctx)
         return super().forward(clip)
 
     def encode_contexts(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
-        """Encode the pairs with M given contexts at once, instead of the module's own.
+        """Encode the prompts with M given contexts at once, instead of the module's own.
 
         One pass over M contexts is faster than M passes, each of which leaves most of a processor
         idle.
 
         Args:
             clip: The frozen CLIP, on the same device.
-            ctx: M contexts, float32 [M, n_ctx, W], or [M, P, 2, n_ctx, W] if class-specific.
+            ctx: M contexts, float32 [M, n_ctx, W], or [M, P, K, n_ctx, W] if class-specific.
 
         Returns:
-            Unit text features, float32 [M, P, 2, D].
+            Unit text features, float32 [M, P, K, D].
         """
-        embeddings = self._set_in(clip, ctx).flatten(1, 2)  # [M, 2 P, L, W]
+        embeddings = self._set_in(clip, ctx).flatten(1, 2)  # [M, K P, L, W]
         features = clip.encode_text(embeddings, self.eot.flatten(), self.shared)
-        return features.unflatten(1, (len(self.pairs), 2))
+        return features.unflatten(1, (len(self.pairs), self.count))
 
     def _set_in(self, clip: TextEncoder, ctx: Tensor) -> Tensor:
-        """Insert context tokens [..., n_ctx, W] into the prompts: float32 [..., P, 2, L, W]."""
+        """Insert context tokens [..., n_ctx, W] into the prompts: float32 [..., P, K, L, W]."""
         words = self.word_embeddings(clip)
         if self.class_specific:
             slots = self.slots[..., None].expand(*ctx.shape[:-2], -1, ctx.shape[-1])
@@ -348,6 +334,7 @@ class ContextPrompts(PromptSource):
             "init": self.init,
             **({} if self.extra_stop else {"extra_stop": False}),
             **({} if self.temperature == 1 else {"temperature": self.temperature}),
+            **({} if self.grades is None else {"grades": list(self.grades)}),
         }
 
 

@@ -35,6 +35,16 @@ TERMS = {
     "RMSE_star": "ITU-T P.1401: RMSE beyond the 95% interval of each picture's MOS.",
     "outlier_ratio": "ITU-T P.1401: share of pictures whose error exceeds the 95% interval of "
     "their MOS.",
+    "grades": "Number of grades of a scale of prompts; 2 is an antonym pair.",
+    "EMD": "Earth mover's distance of the predicted distribution over grades to that of the "
+    "raters: by how much of the scale ratings would have to move; mean over pictures, 0 is best.",
+    "JS": "Jensen-Shannon divergence of the predicted distribution over grades to that of the "
+    "raters, in bits; mean over pictures, 0 is best.",
+    "std": "Deviation of single ratings as a source predicts it, on [0, 1]; mean over pictures.",
+    "std_raters": "Deviation of the raters' single ratings, on [0, 1]; mean over pictures.",
+    "std_SRCC": "SRCC of predicted and known deviations: does a source know what people disagree "
+    "about?",
+    "std_RMSE": "Root mean square of predicted less known deviations.",
     "interval": "95% bootstrap interval: pictures, or whole contents where they are known, are "
     "drawn again with replacement, and 95% of the results lie in it.",
     "sign flips": "Paired permutation test: if two sources were equal, exchanging their scores "

@@ -12,6 +12,7 @@ import pandas as pd
 
 from clipiqa_plus.evaluation.analyses.tables import (
     BREAKDOWN,
+    DISTRIBUTIONS,
     KRASULA,
     KRASULA_PAIRS,
     OVERLAP,
@@ -50,6 +51,7 @@ _MORE = {
     KRASULA_PAIRS: "Krasula's analysis: sources compared (DeLong's test)",
     P1401: "ITU-T P.1401: monotonic mapping, RMSE* and outlier ratio",
     P1401_PAIRS: "ITU-T P.1401: sources compared",
+    DISTRIBUTIONS: "Distributions over grades, against those of the raters",
     OVERLAP: "Pictures of the training among the tested ones",
 }
 """Tables behind a fold, by the name of their file."""

@@ -28,7 +28,7 @@ class Fit:
     """Starting point and data of a fit.
 
     Attributes:
-        start: Context tokens, float32 [n_ctx, W], or [P, 2, n_ctx, W] if class-specific.
+        start: Context tokens, float32 [n_ctx, W], or [P, K, n_ctx, W] if class-specific.
         train: Training rows of the features, int64 [n]; repeated rows are allowed (bootstrap).
         val: Validation rows, int64 [m]; the context of highest SRCC is kept, or the last if empty.
     """
@@ -121,7 +121,7 @@ def fit_contexts(
         with torch.enable_grad():
             text = prompts.encode_contexts(clip, ctx)  # [M, P, K, D]
             logit_scale = prompts.logit_scale(clip)
-            scores = scale_score(features, text.flatten(0, 1), logit_scale)
+            scores = scale_score(features, text.flatten(0, 1), logit_scale, prompts.levels)
             scores = scores.unflatten(1, text.shape[:2])  # [R, M, P]
             scores = scores.mean(dim=2, keepdim=True) if mean else scores
             losses = []
@@ -130,7 +130,7 @@ def fit_contexts(
                 if loss in GRADE_LOSSES:
                     grades = grade_probabilities(features[rows], text[k], logit_scale)
                     grades = grades.mean(dim=1, keepdim=True) if mean else grades
-                predicted = Predicted(scores[rows, k], grades)
+                predicted = Predicted(scores[rows, k], grades, prompts.levels)
                 losses.append(training_loss(loss, predicted, labels.rows(rows)))
             (gradients,) = torch.autograd.grad(torch.stack(losses).sum(), ctx)
         with torch.no_grad():

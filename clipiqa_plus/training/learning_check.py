@@ -8,7 +8,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from clipiqa_plus.module import CLIPIQAPlus
-from clipiqa_plus.prompts.sources import ZeroShotPrompts
 
 NEGLIGIBLE = 0.001
 """A smaller change in every entry of the unit text features leaves the scores almost unchanged."""
@@ -21,8 +20,7 @@ class LearningCheck(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Store the initial and the zero-shot text features."""
         assert isinstance(pl_module, CLIPIQAPlus)
-        fixed = ZeroShotPrompts(pl_module.prompts.pairs, pl_module.backbone.tokenizer)
-        words = fixed.to(pl_module.device)
+        words = pl_module.prompts.in_words(pl_module.backbone).to(pl_module.device)
         self.before: dict[str, Tensor] = {
             "their initial values": pl_module.text_features().clone(),
             "the zero-shot ones": words(pl_module.backbone),

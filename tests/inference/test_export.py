@@ -27,7 +27,7 @@ from clipiqa_plus.inference import export
 from clipiqa_plus.inference.export import export_scorer
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 from tests.support.models import SMALL_RESNET, SMALL_VIT, small_clip
 from tests.support.reference_scores import pictures, scores_by_hand
 
@@ -206,3 +206,17 @@ def test_rn50_equals_openai_clip(tmp_path: Path) -> None:
     run = opened(tmp_path / "rn50.onnx")
     got = torch.cat([run(unit(image)) for image in images])
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)  # the promise to users
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_a_scale_with_grades_of_its_own(tmp_path: Path, format: Any) -> None:
+    clip = small_clip("none")
+    words, grades = ["Sharp photo.", "Soft photo.", "Blurry photo."], [1.0, 0.7, 0.1]
+    scorer = ciq.load(backbone=clip, device="cpu", scales=[words], grades=grades)
+    card = json.loads(export_scorer(scorer, tmp_path / f"m.{format}", format).read_text())
+    assert (card["pairs"], card["grades"]) == ([words], grades)
+    assert card["output"]["scores"] == ["score"]
+    images = torch.cat([unit(image) for image in pictures([(70, 90)] * 3)])
+    got = opened(tmp_path / f"m.{format}")(images)
+    # fp32 in another order of summation; the promise to users is 1e-4.
+    torch.testing.assert_close(got, scorer(images), atol=1e-5, rtol=0)

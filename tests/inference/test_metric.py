@@ -7,7 +7,7 @@ import torch
 
 import clipiqa_plus as ciq
 from clipiqa_plus.clip.backbone import FrozenCLIP
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 
 IMAGES = torch.rand(5, 3, 48, 64, generator=torch.Generator().manual_seed(0))
 

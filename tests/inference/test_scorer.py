@@ -22,7 +22,9 @@ from clipiqa_plus.clip.weights import ARCHITECTURES, random_clip
 from clipiqa_plus.inference import scorer as scorer_module
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.prompts.files import save_prompts
-from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts
+from clipiqa_plus.prompts.scales import PAIRS
+from clipiqa_plus.prompts.sources import ContextPrompts
+from clipiqa_plus.scoring import grade_deviation
 from tests.support.models import SMALL_RESNET, small_clip, write_weights
 from tests.support.reference_scores import pictures, scores_by_hand
 
@@ -342,3 +344,28 @@ def test_views_that_do_not_go(clip: FrozenCLIP) -> None:
         ciq.load("maclip", backbone=clip, views="flip")
     with pytest.raises(ValueError, match=r"views scales take uint8 pictures, not torch.float32"):
         ciq.load(backbone=clip, views="scales")(torch.rand(1, 3, 64, 64))
+
+
+def test_deviation_of_a_scale_is_that_of_its_distribution(clip: FrozenCLIP) -> None:
+    images = [torch.from_numpy(image).permute(2, 0, 1) for image in pictures([(80, 64)] * 4)]
+    words = ["acr", ["Sharp photo.", "Crisp photo.", "Fair photo.", "Soft photo.", "Blurry photo."]]
+    each = ciq.load(backbone=clip, scales=words)
+    assert each.columns == [*each.names, *(f"{name} deviation" for name in each.names)]
+    mean = ciq.load(backbone=clip, scales=words, reduction="mean")
+    assert mean.columns == ["score", "deviation"]
+    scores, deviations = each.score_columns(images).split(2, dim=1)
+    got = mean.score_columns(images)
+    torch.testing.assert_close(got[:, 0], scores.mean(dim=1), atol=1e-6, rtol=0)
+    # Of a mixture: the mean second moment less the squared mean.
+    moment = (deviations.square() + scores.square()).mean(dim=1)
+    expected = (moment - got[:, 0].square()).sqrt()
+    torch.testing.assert_close(got[:, 1], expected, atol=1e-4, rtol=0)
+    assert ciq.load(backbone=clip).columns == ["score"]
+    over = ciq.load(backbone=clip, scales=["acr"], views="flip", over_views="mean")
+    assert over.columns == ["score", "deviation"]
+    median = ciq.load(backbone=clip, scales=["acr"], views="flip", over_views="median")
+    assert median.columns == ["score"]
+    flipped = [image.flip(-1) for image in images]
+    plain, mirrored = (over._grades(clip.encode_image(given)) for given in (images, flipped))
+    both = grade_deviation((plain + mirrored) / 2)
+    torch.testing.assert_close(over.score_columns(images)[:, 1:], both, atol=1e-4, rtol=0)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import import_clip
-from clipiqa_plus.prompts.sources import PAIRS, ContextPrompts, ZeroShotPrompts, resolve_pairs
+from clipiqa_plus.prompts.scales import PAIRS, resolve_pairs
+from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 
 START, END, GOOD, PHOTO, STOP, TWO_STOPS = 49406, 49407, 886, 1125, 269, 852
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clipiqa_plus.commands.pairs import words_of
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 from clipiqa_plus.prompts.words import name_pairs
 
 CRISP = ("Crisp photo.", "Soft photo.")
@@ -37,7 +37,7 @@ def test_pairs_are_named_after_themselves_or_as_given() -> None:
         ({"": CRISP}, "'' cannot name"),
         ({"=cmd()": CRISP}, "cannot name an antonym pair"),
         ({"two\nlines": CRISP}, "cannot name an antonym pair"),
-        ({"image": CRISP}, "'image' cannot name an antonym pair: .* none of backbone, image"),
+        ({"image": CRISP}, "'image' cannot name an antonym pair: .* none of backbone, deviation"),
     ],
 )
 def test_what_cannot_be_scored_or_named_is_refused(words: Any, message: str) -> None:

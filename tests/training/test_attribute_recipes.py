@@ -16,7 +16,7 @@ import evaluate
 import train
 from clipiqa_plus.data.benchmarks import AVA, SPAQ
 from clipiqa_plus.prompts.files import read_prompts
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 from tests.support.benchmark_files import write_csv, write_sheets
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -9,7 +9,7 @@ from cyclopts import App
 
 from clipiqa_plus.commands.errors import INTERRUPTED
 from clipiqa_plus.commands.options import NOTHING, Stated
-from clipiqa_plus.commands.pairs import Pairs, words_of
+from clipiqa_plus.commands.pairs import NO_SCALE, Pairs, ScaleOptions, words_of
 
 app = App("compare")
 
@@ -28,6 +28,7 @@ def compare(
     prompts: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    scale: ScaleOptions = NO_SCALE,
     reduction: Literal["mean", "none"] | None = None,
     stated: Stated = NOTHING,
     contents: Literal["picture", "folder"] = "picture",
@@ -50,6 +51,7 @@ def compare(
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
         pair: Own words: two prompts, that of a high score first; repeat it for several.
+        scale: In place of pairs.
         reduction: With several pairs: a score for each (none, the default) or their mean.
         stated: About its weights.
         contents: folder if the pictures of one folder are versions of one content: then whole
@@ -75,7 +77,7 @@ def compare(
     from clipiqa_plus.report import write_comparison
 
     folder, limit = Path(out), SizeLimit(max_pixels, oversize)
-    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
+    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction, **scale.words}
     matched = folders.match_folders(before, after)
     files.start(folder, overwrite)
     scorer = load(preset, prompts, stated.about(backbone), image_only=True, device=device, **own)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from cyclopts import App
 
 from clipiqa_plus.commands.options import NOTHING, Stated
-from clipiqa_plus.commands.pairs import Pairs, words_of
+from clipiqa_plus.commands.pairs import NO_SCALE, Pairs, ScaleOptions, words_of
 
 app = App("export")
 
@@ -20,6 +20,7 @@ def export(
     prompts: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    scale: ScaleOptions = NO_SCALE,
     reduction: Literal["mean", "none"] | None = None,
     stated: Stated = NOTHING,
     format: Literal["onnx", "pt2"] = "onnx",
@@ -32,6 +33,7 @@ def export(
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
         pair: Own words, see 'clipiqa score'.
+        scale: In place of pairs.
         reduction: With several pairs: a score for each (none) or their mean.
         stated: About its weights.
         format: onnx, or pt2 for a torch.export archive.
@@ -41,7 +43,7 @@ def export(
     from clipiqa_plus.inference.export import export_scorer
     from clipiqa_plus.inference.scorer import load
 
-    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
+    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction, **scale.words}
     tower = stated.about(backbone)
     card = export_scorer(load(preset, prompts, tower, device="cpu", **own), out, format)
     largest = json.loads(card.read_text())["largest_deviation"]

@@ -8,7 +8,7 @@ from typing import Any
 from cyclopts import App
 
 from clipiqa_plus.commands.options import NOTHING, Stated
-from clipiqa_plus.commands.pairs import Pairs, words_of
+from clipiqa_plus.commands.pairs import NO_SCALE, Pairs, ScaleOptions, words_of
 
 app = App("map")
 
@@ -23,6 +23,7 @@ def map_quality(
     prompts: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    scale: ScaleOptions = NO_SCALE,
     stated: Stated = NOTHING,
     window: int = 2,
     device: str | None = None,
@@ -41,6 +42,7 @@ def map_quality(
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
         pair: Own words, see 'clipiqa score'.
+        scale: In place of pairs.
         stated: About its weights.
         window: Side of a window in cells of 32x32 pixels.
         device: Such as cpu or cuda (default: the GPU if there is one).
@@ -60,7 +62,8 @@ def map_quality(
                 raise FileExistsError(f"{file}: exists; give another --out, or --overwrite")
     image = read_rgb(picture)
     tower = stated.about(backbone)
-    scorer = load(preset, prompts, tower, device, image_only=True, pairs=words_of(pair))
+    own = {"pairs": words_of(pair), **scale.words}
+    scorer = load(preset, prompts, tower, device, image_only=True, **own)
     scores = quality_map(scorer, torch.from_numpy(image).permute(2, 0, 1), window)
     facts: dict[str, Any] = {**scorer.settings, "window": window, "cell": CELL}
     files = save_map(path, image, scores, facts | {"note": "a map, not a published score"})

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from clipiqa_plus.commands.errors import INTERRUPTED
 from clipiqa_plus.commands.options import NOTHING, Stated
-from clipiqa_plus.commands.pairs import Pairs, words_of
+from clipiqa_plus.commands.pairs import NO_SCALE, Pairs, ScaleOptions, words_of
 
 if TYPE_CHECKING:
     from clipiqa_plus.inference.bulk import SizeLimit
@@ -41,6 +41,7 @@ def score(
     prompts: str | None = None,
     backbone: str | None = None,
     pair: Pairs = None,
+    scale: ScaleOptions = NO_SCALE,
     reduction: Literal["mean", "none"] | None = None,
     views: Literal["flip", "five-crop", "ten-crop", "scales"] | None = None,
     over_views: Literal["mean", "median"] = "mean",
@@ -67,6 +68,7 @@ def score(
         backbone: Name or weights file, instead of the preset's.
         pair: Own words: two prompts, that of a high score first, as in --pair "Sharp photo."
             "Blurry photo."; repeat it for several. "crisp=Sharp photo." names the score.
+        scale: In place of pairs.
         reduction: With several pairs: a score for each (none, the default) or their mean.
         stated: About its weights.
         views: Score these views of each picture instead, which is not the published score.
@@ -96,7 +98,7 @@ def score(
     from clipiqa_plus.inference.scorer import load
 
     limit = SizeLimit(max_pixels, oversize)
-    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction}
+    own: dict[str, Any] = {"pairs": words_of(pair), "reduction": reduction, **scale.words}
     own |= {"views": views, "over_views": over_views}
     tower = stated.about(backbone)
     ready = partial(load, preset, prompts, tower, image_only=True, interval=interval, **own)

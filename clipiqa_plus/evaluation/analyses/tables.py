@@ -14,7 +14,7 @@ from clipiqa_plus.evaluation.comparison import adjust
 from clipiqa_plus.evaluation.units import WITHIN_CONTENT
 from clipiqa_plus.metrics.resampling import RESAMPLES
 
-BREAKDOWN, OVERLAP = "breakdown", "overlap"
+BREAKDOWN, OVERLAP, DISTRIBUTIONS = "breakdown", "overlap", "distributions"
 KRASULA, KRASULA_PAIRS = "krasula", "krasula_pairs"
 P1401, P1401_PAIRS = "p1401", "p1401_pairs"
 DECIDING = {KRASULA_PAIRS: ("AUC_BW", True), P1401_PAIRS: ("RMSE", False)}

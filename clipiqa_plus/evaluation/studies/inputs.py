@@ -21,7 +21,7 @@ from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.losses import Labels, LossName
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
-from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
+from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.prompts.words import Words, name_pairs
 from clipiqa_plus.scoring import scale_score
 from clipiqa_plus.training.fits import Fit, Fitted, fit_contexts
@@ -78,12 +78,16 @@ class StudyInputs:
         Raises:
             ValueError: If the configuration does not fit the backbone, or is zero-shot.
         """
+        if changes.get("pairs", self.config.pairs) != self.config.pairs:
+            changes |= {"scales": None}  # other words than the recipe's
         config = PromptConfig(**{**vars(self.config), **changes})
         source = prompt_source(config, self.clip)
         if not isinstance(source, ContextPrompts) or source.members is not None:
             raise ValueError("a study learns single contexts: set prompts.mode to learned")
         if source.temperature != 1:
             raise ValueError(f"a study learns at temperature 1, not {source.temperature:g}")
+        if source.grades is not None:
+            raise ValueError("a study learns scales of evenly spaced grades; leave out the grades")
         return source.to(self.clip.device)
 
     def fit(
@@ -129,8 +133,7 @@ class StudyInputs:
     def zero_shot(self) -> float:
         """SRCC of the fixed words on the test rows."""
         with torch.no_grad():
-            words = ZeroShotPrompts(self.config.pairs, self.clip.tokenizer)
-            text = words.to(self.clip.device)(self.clip)
+            text = self.prompts().in_words(self.clip)(self.clip)
         return self.srcc(self.score(text, self.test), self.test)
 
     def facts(self) -> dict[str, Any]:
@@ -184,6 +187,7 @@ def load_inputs(
     if pairs is not None:
         if prompts.get("file"):
             raise ValueError(f"{recipe}: prompts.file determines the words; own pairs need none")
+        prompts |= {"scales": None, "grades": None}
         prompts["pairs"] = [list(pair) for pair in name_pairs(pairs).values()]
     clip, features = plain_features(content, data, parts, backbone, dir, device)
     rows = np.concatenate([data.rows(part) for part in parts])

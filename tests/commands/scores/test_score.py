@@ -17,7 +17,7 @@ import clipiqa_plus as ciq
 from clipiqa_plus.clip.weights import random_clip
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.scorer import Scorer
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 from tests.support.models import SMALL_VIT
 
 ROOT = Path(__file__).parents[3]
@@ -145,6 +145,30 @@ def test_own_words_are_columns_and_are_recorded(
     assert len(capsys.readouterr().out.split()) == 1
     assert main(["score", path, "--backbone", "demo", "--pair", "Good photo.", "Good photo."]) == 1
     assert "both prompts are the same" in capsys.readouterr().err
+
+
+def test_a_scale_gives_a_score_and_its_deviation(
+    tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = str(make_picture(tmp_path / "a.png")), tmp_path / "s.csv"
+    words = ["Sharp photo.", "Soft photo.", "Blurry photo."]
+    grades = [1.0, 0.6, 0.0]
+    command = ["score", path, "--backbone", "demo", "--scale", *words, "--grades", "1", "0.6", "0"]
+    assert main([*command, "--out", str(out)]) == 0
+    assert out.read_text().startswith("image,score,deviation,preset,")
+    facts = json.loads(out.with_name("s.csv.json").read_text())
+    assert (facts["pairs"], facts["grades"]) == ([words], grades)
+    assert facts["preset"] == "clipiqa, own words"
+    capsys.readouterr()
+    assert main(command) == 0
+    head, line = (row.split("\t") for row in capsys.readouterr().out.splitlines())
+    assert head == ["score", "deviation"]
+    one = ciq.score(path, backbone="demo", scales=[words], grades=grades)
+    assert line[0] == f"{one:.4f}"
+    both = ciq.score(path, backbone="demo", scales={"crisp": words})
+    assert both != pytest.approx(one, abs=1e-4)  # a mapping of one: still a number
+    assert main(["score", path, "--backbone", "demo", "--scale", "Good photo."]) == 1
+    assert "unknown scale 'Good photo.'" in capsys.readouterr().err
 
 
 def test_weights_without_a_record_need_what_they_were_trained_with(

@@ -24,7 +24,7 @@ from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.bulk import score_files
 from clipiqa_plus.inference.bulk.inputs import find_pictures
 from clipiqa_plus.inference.scorer import Scorer, load
-from clipiqa_plus.prompts.sources import PAIRS
+from clipiqa_plus.prompts.scales import PAIRS
 from clipiqa_plus.report.gallery import write_gallery
 from tests.support.score_files import read
 from tests.support.scoring_process import load_small, run
