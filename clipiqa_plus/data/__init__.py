@@ -48,6 +48,7 @@ from clipiqa_plus.data.benchmarks import (
     SRIQABench,
 )
 from clipiqa_plus.data.demo import DemoIQA
+from clipiqa_plus.data.fetch.progress import progress
 from clipiqa_plus.data.hugging_face import HuggingFaceData
 from clipiqa_plus.data.mixed import MixedData
 from clipiqa_plus.data.tables import TableData
@@ -119,6 +120,7 @@ __all__ = [
     "get",
     "images",
     "mixed",
+    "progress",
     "resize",
     "splits",
     "votes",

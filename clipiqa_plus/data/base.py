@@ -19,7 +19,6 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -37,6 +36,7 @@ from clipiqa_plus.data.batches import (
     VoteLookup,
     WholePart,
 )
+from clipiqa_plus.data.fetch.progress import progress
 from clipiqa_plus.data.splits import Split, make_split
 from clipiqa_plus.data.transforms import PlainView, Views
 
@@ -353,7 +353,7 @@ def find_unreadable(reader: Reader, count: int) -> dict[int, str]:
 
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while decoding
         problems = pool.map(problem, range(count))
-        shown = track(problems, "decoding every picture", count, transient=True)
+        shown = progress(problems, "decoding every picture", count)
         return {row: text for row, text in enumerate(shown) if text is not None}
 
 

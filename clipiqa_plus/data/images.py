@@ -16,7 +16,7 @@ RGBImage = NDArray[np.uint8]  # [H, W, 3]
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def read_rgb(path: str | PathLike[str]) -> RGBImage:
+def read_rgb(path: str | PathLike[str], least: int | None = None) -> RGBImage:
     """Decode a picture file to 8-bit RGB.
 
     The rules, by the mode of the file:
@@ -31,6 +31,8 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
 
     Args:
         path: The picture file.
+        least: Where a look at the picture is enough: a JPEG is decoded at a half, a quarter or an
+            eighth of its size, which is faster, with at least this width and height.
 
     Returns:
         uint8 array [H, W, 3], RGB, range 0 to 255.
@@ -43,6 +45,8 @@ def read_rgb(path: str | PathLike[str]) -> RGBImage:
     name = fspath(path)
     try:
         with open_file(name) as file, Image.open(file) as image:
+            if least is not None:
+                image.draft(None, (least, least))
             return to_rgb(image)
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec, backbone_spec
 from clipiqa_plus.clip.image_tower import PosEmbedding, position_name
+from clipiqa_plus.data import progress
 from clipiqa_plus.data.annotations import rating_columns
 from clipiqa_plus.data.base import IQADataModule, Rows
 from clipiqa_plus.evaluation.analyses.distributions import distributions, predicted_deviations
@@ -291,7 +291,7 @@ def _features(
     if count > 1:
         raise ValueError("several views of each picture need the feature cache: enable it")
     title = f"{data.title or data.name}: {part}"
-    shown = track(loader, description=title, total=len(loader), transient=True)
+    shown = progress(loader, title, len(loader))
     return torch.cat([clip.encode_image(batch["image"]) for batch in shown])[:, None]
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from rich.progress import track
 from scipy.stats import rankdata
 
+from clipiqa_plus.data import progress
 from clipiqa_plus.data.base import IQADataModule
 
 MOST_CHANGED = 8
@@ -128,7 +128,7 @@ def thumbnails(
     order = list(dict.fromkeys([*shown, *map(int, rest.index)]))[:count]
     dataset = data.dataset("test")  # plain views, as for every evaluated part
     found = []
-    for row in track(order, description="thumbnails", transient=True):
+    for row in progress(order, "thumbnails"):
         picture = Image.fromarray(dataset.picture(row, 0))
         large = _jpeg(picture, _LARGE_SIDE, _LARGE_QUALITY) if row in shown else None
         found.append((row, _jpeg(picture, _SIDE, _QUALITY), large))

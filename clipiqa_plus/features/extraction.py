@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -248,6 +249,7 @@ def _progress(processes: Processes, total: int) -> Iterator[Progress]:
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
         disable=processes.rank != 0,
     )
     with progress:

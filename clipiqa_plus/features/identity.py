@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
+from clipiqa_plus.data import progress
 from clipiqa_plus.data.base import FileReader, IQADataset, Reader, Rows
 from clipiqa_plus.data.images import to_rgb
 from clipiqa_plus.data.transforms import Views, resize
@@ -123,7 +123,7 @@ def _digests(root: Path, names: Sequence[str], memory: Path | None) -> list[Dige
     if unknown:
         with ThreadPoolExecutor() as pool:
             found = pool.map(_digest, [root / name for name in unknown])
-            shown = track(found, "reading pictures", len(unknown), transient=True)
+            shown = progress(found, "reading pictures", len(unknown))
             for name, digest in zip(unknown, shown, strict=True):
                 known[name] = (signatures[name], digest)
     result = [known[name][1] for name in names]

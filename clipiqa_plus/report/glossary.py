@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+_CHANCE = "Probability of such a difference if both sources were equal, by sign flips"
+_DELONG = (
+    "DeLong's test as the standard writes it. It takes pairs of pictures as independent, though "
+    "they share pictures, calls equal sources different far too often, and decides no verdict."
+)
+
 TERMS = {
     "MOS": "Mean opinion score: the mean of people's ratings of a picture. On the page normalised "
     "to [0, 1], 1 is best.",
@@ -25,8 +31,19 @@ TERMS = {
     "p_F": "F-test of the residuals' variances; it treats both sources' residuals as independent.",
     "dRMSE_logistic5": "Difference in RMSE after the logistic of five parameters; below 0 is "
     "better.",
-    "p_residuals": "Probability of such a difference in residuals if both sources were equal, by "
-    "sign flips.",
+    "p_standard_AUC_DS": _DELONG,
+    "p_standard_AUC_BW": _DELONG,
+    "p_standard_RMSE": "F-test as ITU-T P.1401 writes it. It takes both sources' errors as "
+    "independent, though they are of the same pictures, and decides no verdict.",
+    "p_standard_RMSE_star": "F-test as ITU-T P.1401 writes it. It takes the errors as normal and "
+    "both sources' as independent, which they are not, and decides no verdict.",
+    "p_standard_outlier_ratio": "Test of two proportions as ITU-T P.1401 writes it. It takes both "
+    "sources' errors as independent, though they are of the same pictures, and decides no verdict.",
+    **dict.fromkeys(
+        ("p_AUC_DS", "p_AUC_BW", "p_CC0"), f"{_CHANCE} that allow for shared pictures."
+    ),
+    **dict.fromkeys(("p_RMSE", "p_RMSE_star", "p_outlier_ratio"), f"{_CHANCE}."),
+    "p_residuals": f"{_CHANCE}.",
     "AUC_DS": "Krasula: how well differences of scores tell pairs of pictures that people see as "
     "different from those that they do not; 0.5 is chance.",
     "AUC_BW": "Krasula: how well differences of scores tell which picture of a pair is better; "

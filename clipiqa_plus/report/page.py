@@ -48,7 +48,7 @@ PAGE_BYTES = 8_900_000
 """Page size that pictures may fill; those of the smallest rank changes are left out."""
 _MORE = {
     KRASULA: "Krasula's analysis: does a source know which pictures differ, and which is better?",
-    KRASULA_PAIRS: "Krasula's analysis: sources compared (DeLong's test)",
+    KRASULA_PAIRS: "Krasula's analysis: sources compared",
     P1401: "ITU-T P.1401: monotonic mapping, RMSE* and outlier ratio",
     P1401_PAIRS: "ITU-T P.1401: sources compared",
     DISTRIBUTIONS: "Distributions over grades, against those of the raters",

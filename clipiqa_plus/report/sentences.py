@@ -112,7 +112,7 @@ def _counted(counts: Sequence[tuple[str, int]], total: int, one: bool) -> str:
     }
     if len(counts) == 1 and counts[0][1] == total:
         (kind, _) = counts[0]
-        return f"{is_} told apart on none" if kind == "same" else f"{verbs[kind]} all {total}"
+        return f"{verbs[kind]} any" if kind == "same" else f"{verbs[kind]} all {total}"
     parts = [f"{verbs[kind]} {count}" for kind, count in counts]
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
@@ -190,10 +190,11 @@ def closing(
     sentences = summary(results, differences)
     result = sentences[0][0]
     if len(sentences) > 1:
-        kinds = {"better": "better", "worse": "worse", "": "no significant difference"}
-        counts = {kinds[k]: [v for _, v in sentences].count(k) for k in kinds}
-        whole = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        result = f"{len(sentences)} rows" if differences.empty else f"{len(sentences)}: {whole}"
+        result = f"{len(sentences)} rows"
+        if len(differences):
+            counts = differences["verdict"].value_counts()
+            whole = ", ".join(f"{count} {word}" for word, count in counts.items())
+            result = f"{len(differences)} comparisons: {whole}"
     learned = [name for name, source in prompts.items() if source != "zero_shot"]
     command = "python train.py --config configs/demo.yaml"
     if learned:

@@ -203,7 +203,8 @@ def _against(row: Any) -> dict[str, str]:
         return {"verdict": "", "sign": "", "effect": "", "words": ""}
     kind = "none" if math.isnan(row.p_holm) else verdict_of(row) or "same"
     effect = "" if math.isnan(row.dSRCC) else f"{row.dSRCC:+.3f}"
-    return {"verdict": kind, "sign": _SIGNS[kind], "effect": effect, "words": _WORDS[kind]}
+    words = getattr(row, "verdict", "") or _WORDS[kind]  # evaluations by 0.1 have none
+    return {"verdict": kind, "sign": _SIGNS[kind], "effect": effect, "words": words}
 
 
 def _ceiling(row: pd.Series, at: Any) -> dict[str, float] | None:

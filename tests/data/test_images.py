@@ -74,6 +74,23 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     assert np.array_equal(read_rgb(tmp_path / "a.png"), np.rot90(COLOURS, -1))
 
 
+def test_a_look_decodes_a_jpeg_at_a_fraction_of_its_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
+    path = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    coarse.resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=95, exif=exif)
+    whole, quick = read_rgb(path), read_rgb(path, least=64)
+    assert (whole.shape, quick.shape) == ((640, 480, 3), (640 // 4, 480 // 4, 3))
+    small = [
+        np.asarray(Image.fromarray(x).convert("L").resize((32, 32), Image.Resampling.BOX), float)
+        for x in (whole, quick)
+    ]
+    assert np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] > 0.999  # rounding of pixels
+    assert read_rgb(path, least=1000).shape == whole.shape
+
+
 def test_floating_point_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="floating-point image of unknown range"):

@@ -1,4 +1,4 @@
-"""Downloads of data sets and weights: addresses in, verified files out.
+"""Downloads of data sets and weights, and the progress bar: addresses in, verified files out.
 
 A file gets its final name, and a data set its final folder, only once it is complete.
 """

@@ -17,11 +17,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.clip import FrozenCLIP
-from clipiqa_plus.data.base import IQADataModule
+from clipiqa_plus.data import progress
+from clipiqa_plus.data.base import FileReader, IQADataModule
+from clipiqa_plus.data.images import read_rgb
 from clipiqa_plus.data.splits import load_split
 from clipiqa_plus.data.transforms import PlainView
 from clipiqa_plus.features import FeatureCache
@@ -59,7 +60,7 @@ class Pictures(NamedTuple):
     known: NDArray[np.bool_]
     """[N] whether the feature is known; others are compared by content alone."""
     picture: Callable[[int], NDArray[np.uint8]]
-    """Decodes one of the N: [H, W, 3]."""
+    """Decodes one of the N for a comparison of thumbnails: [H, W, 3]."""
 
 
 def pictures_of(
@@ -84,7 +85,10 @@ def pictures_of(
     names = data.annotations["image"].to_numpy(dtype=object)[rows]
 
     def picture(at: int) -> NDArray[np.uint8]:
-        return dataset.picture(int(rows[at]), 0)
+        row, reader = int(rows[at]), dataset.reader
+        if type(reader) is FileReader:
+            return read_rgb(reader.root / reader.names[row], least=2 * _SIDE)
+        return dataset.picture(row, 0)
 
     return Pictures(names, contents, features, known, picture)
 
@@ -161,7 +165,7 @@ def _thumbnails(pictures: Pictures, members: set[int]) -> dict[int, NDArray[np.f
 
     order = sorted(members)
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while decoding
-        shown = track(pool.map(small, order), "duplicates", len(order), transient=True)
+        shown = progress(pool.map(small, order), "duplicates", len(order))
         return dict(zip(order, shown, strict=True))
 
 
