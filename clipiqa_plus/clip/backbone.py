@@ -212,6 +212,11 @@ class FrozenCLIP(nn.Module):
         return cast(int, self.clip.visual.conv1.kernel_size[0]) if self.is_vit else 32
 
     @property
+    def only_size(self) -> tuple[int, int] | None:
+        """The one height and width that the image tower accepts; None for any."""
+        return None
+
+    @property
     def parameter_count(self) -> int:
         """Number of frozen weights."""
         return sum(p.numel() for p in self.clip.parameters())

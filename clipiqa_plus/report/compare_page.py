@@ -14,7 +14,7 @@ from PIL import Image
 from clipiqa_plus.evaluation.before_after import files
 from clipiqa_plus.evaluation.results import REPORT
 from clipiqa_plus.inference.bulk.inputs import picture_named
-from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
+from clipiqa_plus.inference.bulk.pictures import decode
 from clipiqa_plus.report.histograms import histogram
 from clipiqa_plus.report.rendering import render
 from clipiqa_plus.report.tables import cells
@@ -123,7 +123,7 @@ def _pair(row: dict[Any, Any], name: str) -> dict[str, Any]:
 
 def _decoded(path: str) -> Image.Image | None:
     picture = picture_named(path)
-    pixels = None if picture is None else decode(picture, 1, NO_LIMIT).image
+    pixels = None if picture is None else decode(picture, 1).image
     return None if pixels is None else Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipiqa_plus.inference.bulk.inputs import picture_named
-from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
+from clipiqa_plus.inference.bulk.pictures import decode
 from clipiqa_plus.report.histograms import histogram
 from clipiqa_plus.report.rendering import render
 from clipiqa_plus.training.run_folder import write_text
@@ -127,7 +127,7 @@ def _chunks(scores: str | PathLike[str]) -> Iterator[pd.DataFrame]:
 def _thumbnail(name: str) -> str | None:
     """Return a thumbnail as a data URL, or None if the picture no longer exists."""
     picture = picture_named(name)
-    pixels = None if picture is None else decode(picture, 1, NO_LIMIT).image
+    pixels = None if picture is None else decode(picture, 1).image
     if pixels is None:
         return None
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())

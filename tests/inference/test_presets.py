@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 import clipiqa_plus as ciq
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import Architecture, import_clip, random_clip
+from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.presets import PRESETS
 from clipiqa_plus.inference.published_files import PublishedFile
 from clipiqa_plus.prompts.importers import QUALICLIP_PAIRS
@@ -268,6 +270,27 @@ def test_pyiqas_qualiclip_halves_the_logits(publish: Publish) -> None:
     torch.testing.assert_close(
         ciq.load("qualiclip-pyiqa", device="cpu")(images), expected, atol=1e-4, rtol=0
     )
+
+
+def test_qualiclips_file_as_the_backbone_of_own_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, content, _ = quality_clip()
+    torch.save(content, tmp_path / "QualiCLIP.pth")
+    (image,) = pictures([(96, 128)])
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    asked = ["score", str(tmp_path / "photo.png"), "--backbone", str(tmp_path / "QualiCLIP.pth")]
+    words = ["Sharp photo.", "Blurry photo."]
+    assert main([*asked, "--pair", *words]) == 1  # other weights than the published ones
+    assert "activation" in capsys.readouterr().err
+    mean, std = ([str(value) for value in each.flatten().tolist()] for each in (MEAN, STD))
+    facts = ["--activation", "quickgelu", "--mean", *mean, "--std", *std]
+    assert main([*asked, "--pair", *words, *facts, "--device", "cpu"]) == 0
+    with torch.no_grad():
+        text = F.normalize(reference.encode_text(import_clip().tokenize(words)), dim=-1)
+    expected = first_of_pairs(10 * image_features(reference, [image]) @ text.T)
+    printed = float(capsys.readouterr().out.split()[-1])
+    assert printed == pytest.approx(float(expected), abs=1e-4)
 
 
 @pytest.mark.slow

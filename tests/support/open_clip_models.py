@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from timm.models import register_model
 from timm.models.eva import Eva
 from timm.models.naflexvit import NaFlexVit, NaFlexVitCfg
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -97,6 +98,14 @@ def configurations() -> dict[str, dict[str, Any]]:
         },
         "wide heads": {"embed_dim": 48, "vision_cfg": own, "text_cfg": TEXT},
     }
+
+
+def fixed_size() -> dict[str, Any]:
+    """The ``model_cfg`` of a Swin transformer, which takes pictures of 64x64 only."""
+    sizes = {"patch_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2)}
+    swin = _named("small_swin", _timm_model(SwinTransformer, img_size=64, window_size=4, **sizes))
+    vision = _timm_vision(swin, timm_pool="", timm_proj="linear")
+    return {"embed_dim": 48, "vision_cfg": vision, "text_cfg": TEXT}
 
 
 def build(config: dict[str, Any], seed: int = 0) -> Any:

@@ -10,13 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipiqa_plus.inference.bulk import score_files
+from clipiqa_plus.inference.bulk import batches, score_files
 from clipiqa_plus.inference.scorer import Scorer, load
 from tests.support.models import small_clip
 
 
 def load_small(device: str = "cpu") -> Scorer:
     return load(backbone=small_clip(), device=device)
+
+
+def load_cramped(device: str = "cpu") -> Scorer:
+    """A scorer with room for two decoded pictures."""
+    batches._MOST_PIXELS, batches._PIXELS_AHEAD = 1_000, 2_000
+    return load_small(device)
 
 
 def load_mortal(marker: Path, device: str = "cpu") -> Scorer:

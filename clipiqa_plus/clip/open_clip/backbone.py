@@ -77,12 +77,17 @@ class FrozenOpenCLIP(FrozenCLIP):
         """Smallest side in pixels that the image tower accepts."""
         return self._image.least
 
+    @property
+    def only_size(self) -> tuple[int, int] | None:
+        """The one height and width that the image tower accepts; None for any."""
+        return self._image.only
+
     def describe(self) -> dict[str, Any]:
         """Return what determines the features, the architecture among it."""
         return {**super().describe(), "architecture": self.architecture}
 
     def _run_image_tower(self, images: Tensor) -> Tensor:
-        only = self._image.only
+        only = self.only_size
         if only is not None and tuple(images.shape[2:]) != only:
             raise ValueError(
                 f"{self.name} takes pictures of {only[1]}x{only[0]} pixels only, not of "

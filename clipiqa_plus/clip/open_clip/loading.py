@@ -76,15 +76,15 @@ def _frozen(source: Source, digest: str, facts: Conventions) -> FrozenOpenCLIP:
 def _refuse_unsupported(source: Source) -> None:
     config, text = source.config, source.config["text_cfg"]
     reasons = {
-        "a captioning model": "multimodal_cfg" in config,
-        "a text tower of the library transformers": "hf_model_name" in text,
-        "a class token in its text tower": bool(text.get("embed_cls")),
-        "a text tower of another kind": "text_arch" in text or "audio_cfg" in config,
+        "is a captioning model": "multimodal_cfg" in config,
+        "has a text tower of the library transformers": "hf_model_name" in text,
+        "has a class token in its text tower": bool(text.get("embed_cls")),
+        "has a text tower of another kind": "text_arch" in text or "audio_cfg" in config,
     }
     if found := [reason for reason, holds in reasons.items() if holds]:
         raise ValueError(
-            f"{source.name} has {found[0]}, which is not supported: choose a model with one of "
-            "open_clip's own text towers"
+            f"{source.name} {found[0]}, which is not supported: choose a model with one of "
+            "open_clip's own text towers, such as ViT-B-16-SigLIP2"
         )
 
 

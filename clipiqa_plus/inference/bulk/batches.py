@@ -12,10 +12,13 @@ from torch import Tensor
 
 from clipiqa_plus.inference.bulk.output import Row
 from clipiqa_plus.inference.bulk.pictures import Decoded, Picture, SizeLimit, decode
+from clipiqa_plus.inference.bulk.pixel_room import PixelRoom
 from clipiqa_plus.inference.scorer import Scorer
 
 # Maximum number of pixels encoded together: about 1 GB of feature maps.
 _MOST_PIXELS = 8_000_000
+# Number of decoded pixels, 3 bytes each, beyond which no further picture is decoded ahead.
+_PIXELS_AHEAD = 100_000_000
 
 
 class BatchScorer:
@@ -35,6 +38,9 @@ class BatchScorer:
         self.limit = limit
         if limit.oversize == "tile" and limit.max_pixels is not None:
             scorer.backbone.piece_pixels = limit.max_pixels
+        # What is encoded together must have room, or the first picture would wait for itself.
+        self.room = PixelRoom(max(_PIXELS_AHEAD, _MOST_PIXELS))
+        self._fed = 0
         self._threads = ThreadPoolExecutor(workers)
         self._waiting: deque[deque[tuple[str, Future[Decoded]]]] = deque()
 
@@ -42,17 +48,21 @@ class BatchScorer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.room.close()
         self._threads.shutdown(cancel_futures=True)
 
     def prefetch(self, batch: Iterable[Picture]) -> None:
-        """Start to decode a batch.
+        """Start to decode a batch, as far as there is room for its pixels.
 
         Args:
             batch: Its pictures.
         """
-        how = (self.scorer.least_size, self.limit, self.scorer.backbone.tiles)
-        submit = self._threads.submit
-        self._waiting.append(deque((p.name, submit(decode, p, *how)) for p in batch))
+        waiting: deque[tuple[str, Future[Decoded]]] = deque()
+        for picture in batch:
+            future = self._threads.submit(self._decode, self._fed, picture)
+            waiting.append((picture.name, future))
+            self._fed += 1
+        self._waiting.append(waiting)
 
     def score_next(self) -> list[Row]:
         """Score the batch that was prefetched first.
@@ -63,14 +73,11 @@ class BatchScorer:
         batch = self._waiting.popleft()
         rows: list[Row] = []
         while batch:
-            part: list[tuple[str, Decoded]] = []
-            pixels = 0
-            while batch and pixels < _MOST_PIXELS:
-                name, future = batch.popleft()
-                decoded = future.result()
-                part.append((name, decoded))
-                pixels += 0 if decoded.image is None else decoded.image[0].numel()
+            part = _encoded_together(batch)
+            pixels = sum(decoded.pixels for _, decoded in part)
             rows += self._score(part)
+            part.clear()  # frees the pixels before others enter
+            self.room.leave(pixels)
         return rows
 
     def score(self, batches: Iterable[list[Picture]], ahead: int) -> Generator[list[Row]]:
@@ -90,6 +97,22 @@ class BatchScorer:
         while self._waiting:
             yield self.score_next()
 
+    def _decode(self, number: int, picture: Picture) -> Decoded:
+        entered = 0
+
+        def enter(pixels: int) -> None:
+            nonlocal entered
+            self.room.enter(number, pixels)
+            entered = pixels
+
+        scorer, backbone = self.scorer, self.scorer.backbone
+        only = backbone.only_size if scorer.conditions.views is None else None
+        decoded = decode(picture, scorer.least_size, only, self.limit, backbone.tiles, enter)
+        if not entered:
+            self.room.enter(number, 0)
+        self.room.leave(entered - decoded.pixels)
+        return decoded
+
     def _score(self, part: list[tuple[str, Decoded]]) -> list[Row]:
         images: list[Tensor] = [d.image for _, d in part if d.image is not None]
         scores = iter(self.scorer.score_columns(images).tolist() if images else [])
@@ -97,6 +120,17 @@ class BatchScorer:
             Row(name, None if d.image is None else next(scores), d.reason, d.resized_from)
             for name, d in part
         ]
+
+
+def _encoded_together(batch: deque[tuple[str, Future[Decoded]]]) -> list[tuple[str, Decoded]]:
+    """Take the first pictures of a batch, up to the number of pixels that are encoded together."""
+    part: list[tuple[str, Decoded]] = []
+    pixels = 0
+    while batch and pixels < _MOST_PIXELS:
+        name, future = batch.popleft()
+        part.append((name, future.result()))
+        pixels += part[-1][1].pixels
+    return part
 
 
 def batched(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing.context import BaseContext
+from multiprocessing.util import Finalize
 
 import torch
 
@@ -128,6 +129,8 @@ def _begin(load: LoadScorer, device: str, threads: int, workers: int, limit: Siz
     global _scorer
     torch.set_num_threads(threads)
     _scorer = BatchScorer(load(device=device), workers, limit)
+    # A stopped run leaves pictures that no one scores: their threads must not wait at exit.
+    Finalize(None, _scorer.room.close, exitpriority=0)
 
 
 def _prefetch(batch: list[Picture]) -> None:

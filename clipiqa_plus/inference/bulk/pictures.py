@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, NamedTuple, cast, get_args
 
@@ -72,6 +73,11 @@ class Decoded(NamedTuple):
     resized_from: str = ""
     """Original size, such as ``8000x6000``, if it was above the limit."""
 
+    @property
+    def pixels(self) -> int:
+        """Number of pixels; 0 for a failure."""
+        return 0 if self.image is None else self.image[0].numel()
+
 
 @dataclass(frozen=True)
 class SizeLimit:
@@ -130,14 +136,23 @@ NO_LIMIT = SizeLimit()
 """No limit other than Pillow's; the backbone decides when to tile."""
 
 
-def decode(picture: Picture, least_size: int, limit: SizeLimit, tiles: bool = True) -> Decoded:
+def decode(
+    picture: Picture,
+    least_size: int,
+    only_size: tuple[int, int] | None = None,
+    limit: SizeLimit = NO_LIMIT,
+    tiles: bool = True,
+    enter: Callable[[int], None] = lambda pixels: None,
+) -> Decoded:
     """Decode a picture to RGB by the rules of :func:`~clipiqa_plus.data.images.read_rgb`.
 
     Args:
         picture: The picture.
         least_size: Minimum height and width for the backbone.
+        only_size: The one height and width that the backbone takes; None for any.
         limit: Limit on its size.
         tiles: Whether the backbone can encode in tiles.
+        enter: Called with the number of pixels before they are decoded; it may wait.
 
     Returns:
         Its pixels, or the reason of the failure; no exception is raised.
@@ -151,6 +166,7 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit, tiles: bool = Tr
             width, height = image.size
             if why := limit.refusal(width, height, tiles):
                 return Decoded(reason=why)
+            enter(width * height)
             is_large = limit.oversize == "resize" and width * height > (limit.max_pixels or 0)
             rgb = to_rgb(image)
     except FileNotFoundError:
@@ -159,8 +175,11 @@ def decode(picture: Picture, least_size: int, limit: SizeLimit, tiles: bool = Tr
         return Decoded(reason=f"not a readable image ({reason(error)})")
     if is_large:
         rgb = _shrink(rgb, cast(int, limit.max_pixels))
+    size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels"
+    if only_size is not None and rgb.shape[:2] != only_size:
+        only = f"{only_size[1]}x{only_size[0]}"
+        return Decoded(reason=f"{size}; the backbone takes {only} only: resize the pictures")
     if min(rgb.shape[:2]) < least_size:
-        size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels"
         return Decoded(reason=f"{size}; the backbone needs at least {least_size} per side")
     resized_from = f"{width}x{height}" if is_large else ""
     return Decoded(torch.from_numpy(rgb).permute(2, 0, 1), resized_from=resized_from)

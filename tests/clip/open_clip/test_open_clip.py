@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 import clipiqa_plus as ciq
@@ -18,6 +22,7 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.conventions import BackboneSpec
 from clipiqa_plus.clip.open_clip.backbone import FrozenOpenCLIP
 from clipiqa_plus.clip.open_clip.source import PREFIX
+from clipiqa_plus.commands.main import main
 from clipiqa_plus.prompts.files import load_prompts, save_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts, ZeroShotPrompts
 from clipiqa_plus.scoring import pair_probability
@@ -27,7 +32,13 @@ pytest.importorskip("transformers")
 
 import open_clip
 
-from tests.support.open_clip_models import SIGLIP_TEXT, build, configurations, publish
+from tests.support.open_clip_models import (
+    SIGLIP_TEXT,
+    build,
+    configurations,
+    fixed_size,
+    publish,
+)
 
 KINDS = list(configurations())
 
@@ -286,13 +297,17 @@ def test_words_of_another_tokenizer_are_refused(both: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "of the library transformers"),
-        ({"multimodal_cfg": {}}, "a captioning model"),
-        ({"text_cfg": {**SIGLIP_TEXT, "embed_cls": True}}, "a class token in its text tower"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "has a text tower of the library"),
+        ({"multimodal_cfg": {}}, "is a captioning model"),
+        ({"text_cfg": {**SIGLIP_TEXT, "embed_cls": True}}, "has a class token in its text tower"),
     ],
 )
 def test_unsupported_models_are_refused(
-    changes: dict[str, Any], message: str, tmp_path: Path
+    changes: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    make_picture: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     publish(tmp_path, configurations()["siglip2"])
     file = tmp_path / "open_clip_config.json"
@@ -301,6 +316,41 @@ def test_unsupported_models_are_refused(
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
         FrozenCLIP.from_name(f"{PREFIX}{tmp_path}")
+    photo = make_picture(tmp_path / "photo.png", 64, 64)
+    assert main(["score", str(photo), "--backbone", f"{PREFIX}{tmp_path}"]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith(f"clipiqa: {PREFIX}{tmp_path} {message}")
+    assert told.endswith("own text towers, such as ViT-B-16-SigLIP2")
+
+
+def test_a_tower_of_one_size_scores_such_pictures_and_lists_the_others(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    theirs = publish(tmp_path / "swin", fixed_size())
+    for index, size in enumerate([(64, 64), (80, 64), (64, 64), (512, 384)]):
+        make_picture(tmp_path / f"in/{index}.png", *size, index)
+    out = tmp_path / "s.csv"
+    backbone = f"{PREFIX}{tmp_path / 'swin'}"
+    arguments = ["score", str(tmp_path / "in"), "--backbone", backbone, "--out", str(out)]
+    assert main(arguments) == 1
+    scored = pd.read_csv(out)
+    assert [Path(name).name for name in scored["image"]] == ["0.png", "2.png"]
+    failed = pd.read_csv(tmp_path / "s.failed.csv")
+    assert list(failed["reason"]) == [
+        "80x64 pixels; the backbone takes 64x64 only: resize the pictures",
+        "512x384 pixels; the backbone takes 64x64 only: resize the pictures",
+    ]
+    pixels = np.stack([np.array(Image.open(name)) for name in scored["image"]])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    words = open_clip.SimpleTokenizer(context_length=24)(["Good photo.", "Bad photo."])
+    with torch.no_grad():
+        seen = F.normalize(theirs.encode_image((images - 0.5) / 0.5), dim=-1)
+        said = F.normalize(theirs.encode_text(words), dim=-1)
+    expected = (100 * seen @ said.T).softmax(dim=-1)[:, 0]
+    # Features within 1e-5, times a logit scale of 100, times a slope of a quarter.
+    assert list(scored["score"]) == pytest.approx(expected.tolist(), abs=5e-4)
+    with pytest.raises(ValueError, match="takes pictures of 64x64 pixels only, not of 80x64"):
+        FrozenCLIP.from_name(backbone).encode_image(torch.zeros(1, 3, 64, 80))
 
 
 def test_weights_of_another_size_are_refused_and_not_resized(tmp_path: Path) -> None:

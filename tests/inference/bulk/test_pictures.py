@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference.bulk import SizeLimit, score_files
-from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, Picture, decode
+from clipiqa_plus.inference.bulk.pictures import Picture, decode
 from clipiqa_plus.inference.scorer import Scorer, load
 from clipiqa_plus.report.gallery import write_gallery
 from tests.support.models import small_clip
@@ -100,7 +100,7 @@ def test_without_a_limit_nothing_is_added(pair: Path, tmp_path: Path, scorer: Sc
 def test_a_decompression_bomb_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
-    decoded = decode(Picture("bomb.png", str(tmp_path / "bomb.png")), 1, NO_LIMIT)
+    decoded = decode(Picture("bomb.png", str(tmp_path / "bomb.png")), 1)
     assert decoded.image is None
     assert "exceeds limit of 1400 pixels" in decoded.reason
 

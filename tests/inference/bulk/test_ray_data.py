@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipiqa_plus.commands.main import main
-from clipiqa_plus.inference.bulk import score_files, score_with_ray
+from clipiqa_plus.inference.bulk import SizeLimit, score_files, score_with_ray
 from clipiqa_plus.inference.bulk.output import ScoreFile
 from clipiqa_plus.inference.bulk.pictures import Picture
 from clipiqa_plus.inference.bulk.ray_data import _list, _resume
@@ -74,6 +74,22 @@ def test_a_killed_process_loses_nothing(
     # Other pictures share a batch: fp32 sums in another order.
     assert list(found["score"]) == pytest.approx(list(expected["score"]), abs=1e-6)
     assert (tmp_path / "there.failed.csv").read_text() == (tmp_path / "here.failed.csv").read_text()
+
+
+@pytest.mark.slow
+def test_large_pictures_in_tiles(
+    cluster: None, tmp_path: Path, scorer: Scorer, make_picture: Callable[..., Path]
+) -> None:
+    paths = [make_picture(tmp_path / f"in/{n}.png", 390 + 10 * n, 300, n) for n in range(3)]
+    there, limit = tmp_path / "there.csv", SizeLimit(30_000)
+    score_with_ray(
+        scorer, load_small, [str(tmp_path / "in")], there, 2, devices=2, device="cpu", limit=limit
+    )
+    found = pd.read_csv(there)
+    assert list(found["image"]) == list(map(str, paths))
+    # Tiles sum in another order than one piece, and the logit scale is 100.
+    whole = [float(scorer(str(path))) for path in paths]
+    assert list(found["score"]) == pytest.approx(whole, abs=1e-5)
 
 
 @pytest.mark.slow

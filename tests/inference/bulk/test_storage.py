@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipiqa_plus.inference.bulk.inputs import find_files
-from clipiqa_plus.inference.bulk.pictures import NO_LIMIT, decode
+from clipiqa_plus.inference.bulk.pictures import decode
 from clipiqa_plus.inference.bulk.storage import count_pictures, find_locations, pictures_in
 
 
@@ -44,11 +44,11 @@ def test_remote_places_are_those_of_a_folder(folder: Path, remote: str) -> None:
 def test_remote_pictures_are_read(folder: Path, remote: str) -> None:
     for place in find_locations([remote]):
         for picture in pictures_in(place):
-            assert decode(picture, 1, NO_LIMIT).image is not None
+            assert decode(picture, 1).image is not None
     names = [picture.name for picture in pictures_in("memory:///in/s.tar")]
     assert names == ["memory:///in/s.tar/a.png", "memory:///in/s.tar/c.png"]
     (gone,) = pictures_in("memory://in/gone.png")
-    assert decode(gone, 1, NO_LIMIT).reason == "no such file"
+    assert decode(gone, 1).reason == "no such file"
     (gone,) = pictures_in("memory://in/gone.tar")
     assert gone.flaw.startswith("not readable")
 
@@ -78,7 +78,7 @@ def test_tables_of_bytes_paths_and_structs(folder: Path, tmp_path: Path) -> None
             assert [p.name for p in pictures] == rows
             assert pictures[1].flaw == "the row has neither bytes nor a path"
         whole = [p for p in pictures if not p.flaw]
-        assert all(decode(p, 1, NO_LIMIT).image is not None for p in whole)
+        assert all(decode(p, 1).image is not None for p in whole)
 
 
 def test_damaged_tables_are_told(tmp_path: Path) -> None:
