@@ -147,12 +147,15 @@ class FittedTable:
 
 
 def _numbered(cells: pd.DataFrame, longest: int) -> tuple[pd.DataFrame, list[Text]]:
-    """Replace the names of columns with long ones by numbers, and return the list of them."""
-    long = [n for n in _NAMES if n in cells and cells[n].astype(str).str.len().max() > longest]
-    names = list(dict.fromkeys(name for column in long for name in cells[column].astype(str)))
-    number = {name: f"({at})" for at, name in enumerate(names, 1)}
-    shown = cells.assign(**{column: cells[column].astype(str).map(number) for column in long})
-    return shown, [Text(f"{number[name]} {name}", overflow="fold") for name in names]
+    """Replace long names by numbers, in all columns alike, and return the list of them."""
+    columns = [name for name in _NAMES if name in cells]
+    names = [str(name) for column in columns for name in cells[column]]
+    long = list(dict.fromkeys(name for name in names if len(name) > longest))
+    number = {name: f"({at})" for at, name in enumerate(long, 1)}
+    shown = cells.assign(
+        **{column: cells[column].astype(str).replace(number) for column in columns}
+    )
+    return shown, [Text(f"{number[name]} {name}", overflow="fold") for name in long]
 
 
 def render(table: pd.DataFrame, title: str = "results") -> Group:

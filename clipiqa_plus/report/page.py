@@ -44,7 +44,7 @@ from clipiqa_plus.report.summary_charts import rank_chart, training_charts
 from clipiqa_plus.report.tables import cells, cross_table, forest, matrices, verdicts
 from clipiqa_plus.training.run_folder import write_text
 
-PAGE_BYTES = 8_900_000
+PAGE_BYTES = 8_600_000
 """Page size that pictures may fill; those of the smallest rank changes are left out."""
 _MORE = {
     KRASULA: "Krasula's analysis: does a source know which pictures differ, and which is better?",
