@@ -133,7 +133,7 @@ def _context(folder: Path) -> dict[str, Any]:
         "differences": cells(differences),
         **_pairs(folder, results),
         "more": _more(folder),
-        "notes": _notes(results, differences, record),
+        "notes": _notes(folder, results, differences, record),
         "training": specs.placed(curves),
         "sections": sections,
         "specs": compact(specs),
@@ -216,9 +216,14 @@ def _more(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _notes(results: pd.DataFrame, differences: pd.DataFrame, record: dict[str, Any]) -> list[str]:
+def _notes(
+    folder: Path, results: pd.DataFrame, differences: pd.DataFrame, record: dict[str, Any]
+) -> list[str]:
     """Limits of the numbers, each once."""
-    notes = [*results["note"], *differences.get("note", []), *left_out_lines(record)]
+    notes = [*results["note"], *differences.get("note", [])]
+    for name in _MORE:
+        notes += list(_optional(folder, name).get("note", []))
+    notes += left_out_lines(record)
     notes += coverage_lines(record)
     return [note for note in dict.fromkeys(notes) if note]
 

@@ -167,7 +167,7 @@ def summary(results: pd.DataFrame, differences: pd.DataFrame) -> list[tuple[str,
             why = f": {row.note}" if row.note else ""
             sentences.append((f"{where} cannot be compared with {row.against}{why}.", verdict))
             continue
-        does = f"ranks {verdict} than" if verdict else "does not differ significantly from"
+        does = f"ranks {verdict} than" if verdict else "is not told apart from"
         effect = f"SRCC {_effect(row)} after Holm's correction"
         sentences.append((f"{where} {does} {row.against}: {effect}.", verdict))
     return sentences
