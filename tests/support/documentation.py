@@ -63,4 +63,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine").mkdir()
     views = blocks(DOCS / "tutorials" / "own-data.md", "yaml")[0]
     (tmp_path / "mine" / "views.yaml").write_text(views)
+    sets = blocks(DOCS / "tutorials" / "several-sets.md", "yaml")[0]
+    (tmp_path / "two_sets.yaml").write_text(sets)
     return tmp_path

@@ -108,12 +108,16 @@ def _recipes(folder: Path, patch: pytest.MonkeyPatch) -> None:
     if folder.is_symlink():
         folder.unlink()
     shutil.copytree(recipes.CONFIGS, folder)
-    for path in folder.rglob("*.yaml"):
+    for path in (*folder.rglob("*.yaml"), folder.parent / "two_sets.yaml"):
         recipe: dict[str, Any] = yaml.safe_load(path.read_text())
         if "data" in recipe:
             options = recipe["data"].setdefault("init_args", {})
             options["num_workers"] = 0
-            options.pop("resize", None)  # small pictures stay small
+            for each in (
+                options,
+                *(s.get("init_args", {}) for s in options.get("sets", {}).values()),
+            ):
+                each.pop("resize", None)  # small pictures stay small
         if "trainer" in recipe:
             recipe["trainer"] = {"max_steps": 2, "accelerator": "cpu"}
         path.write_text(yaml.safe_dump(recipe, sort_keys=False))
