@@ -164,6 +164,29 @@ def test_command_line_prints_and_saves(
     assert list((table.parent / "logs").glob("events.out.tfevents.*"))
 
 
+def test_data_sets_with_ratings_are_pooled_in_krasulas_analysis(
+    table: Path, weights: Path, tmp_path: Path
+) -> None:
+    rated = pd.read_csv(table).assign(mos_std=0.3, n_ratings=20)
+    recipes = []
+    for name in ("one", "two"):
+        rated.to_csv(table.parent / f"{name}.csv", index=False)
+        options = {"table": str(table.parent / f"{name}.csv"), "mos_range": [1, 5]}
+        options |= {"split": "whole", "num_workers": 0}
+        data = {"class_path": "clipiqa_plus.data.TableData", "init_args": options}
+        recipes.append(tmp_path / f"{name}.yaml")
+        recipes[-1].write_text(yaml.safe_dump({"data": data}))
+    out = tmp_path / "out"
+    command = f"--data {recipes[0]} {recipes[1]} --backbone {weights} --out {out} --device cpu"
+    evaluate.main([*command.split(), "--thumbnails", "0"])
+    found = load_table(out / "krasula.json")
+    assert found["data"].tolist() == ["one", "two", "all sets"]
+    assert found["pairs"][2] == found["pairs"][0] + found["pairs"][1]  # none across the sets
+    assert found["note"][2] == "pooled: one, two"
+    assert "pooled: one, two" in (out / "report.html").read_text()
+    assert (out / "evaluation.json").is_file()
+
+
 @pytest.mark.slow
 def test_skipped_pictures_are_counted_and_listed_in_the_results(
     table: Path, weights: Path, capsys: pytest.CaptureFixture[str]
