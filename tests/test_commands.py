@@ -31,6 +31,7 @@ ELSEWHERE = {
     "--views": "larger pictures than the stand-ins: tests/inference, tests/evaluation",
     "compare": "two folders of pictures: tests/commands/scores/test_compare.py",
     "overlap": "two data sets: tests/evaluation/analyses/test_overlap.py",
+    "ratings-anna.csv": "saved from a page: tests/commands/test_rate.py",
     "reproduce": "published weights: tests/evaluation/test_reproduction.py",
 }
 """Words of commands that need more than this test has, and where they are tested."""

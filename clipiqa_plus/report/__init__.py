@@ -1,7 +1,7 @@
 """An evaluation as one HTML page that opens offline.
 
 In comes the folder of an evaluation, without a model; out go the page, its charts and the gallery
-of best and worst pictures, and what is sent to loggers.
+of best and worst pictures, the page on which people rate pictures, and what is sent to loggers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clipiqa_plus.report.gallery import write_gallery
     from clipiqa_plus.report.loggers import log_evaluation, require_loggers
     from clipiqa_plus.report.page import write_report
+    from clipiqa_plus.report.rating import write_rating_page
     from clipiqa_plus.report.sentences import closing
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "study_page",
     "write_comparison",
     "write_gallery",
+    "write_rating_page",
     "write_report",
 ]
 
@@ -35,6 +37,7 @@ __getattr__, __dir__ = import_on_first_use(
         "gallery": ["write_gallery"],
         "loggers": ["log_evaluation", "require_loggers"],
         "page": ["write_report"],
+        "rating": ["write_rating_page"],
         "sentences": ["closing"],
     },
 )
