@@ -28,6 +28,7 @@ ELSEWHERE = {
     "hf://my_name/my_prompts": "a network: tests/inference/test_hub.py",
     "get": "the test of its own",
     "qualiclip": "published weights: tests/inference/test_presets.py",
+    "--start": "prompts of the recipe's layout: tests/evaluation/studies/test_studies.py",
     "--views": "larger pictures than the stand-ins: tests/inference, tests/evaluation",
     "compare": "two folders of pictures: tests/commands/scores/test_compare.py",
     "overlap": "two data sets: tests/evaluation/analyses/test_overlap.py",

@@ -22,6 +22,8 @@ def labels(
     sizes: int = 8,
     draws: int = 10,
     most: int | None = None,
+    shots: list[int] | None = None,
+    start: list[str] | None = None,
     pair: Pairs = None,
     backbone: str | None = None,
     stated: Stated = NOTHING,
@@ -37,6 +39,9 @@ def labels(
         sizes: Number of training set sizes, from 25 ratings to all.
         draws: Random draws of each size.
         most: The largest number of ratings (default: all of the training and validation part).
+        shots: These numbers of ratings instead, from 15 on, as in --shots 15 25 50 100.
+        start: Also learn from these prompts, files or runs of any data set, instead of from random
+            context tokens; NAME=PATH names one.
         pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         stated: About its weights.
@@ -44,26 +49,40 @@ def labels(
         device: Such as cpu or cuda (default: the GPU if there is one).
         overwrite: Start again from scratch.
     """
+    from clipiqa_plus.data.fetch.download import sha256_of
+    from clipiqa_plus.evaluation.naming import name_sources
     from clipiqa_plus.evaluation.studies import labels as study
     from clipiqa_plus.evaluation.studies.inputs import load_inputs
     from clipiqa_plus.evaluation.studies.saved import StudyRows
+    from clipiqa_plus.prompts.files import find_prompts
     from clipiqa_plus.report.study_page import curves
+    from clipiqa_plus.training.run_folder import write_text
 
     if draws < 2:
         raise ValueError(f"{draws} draws; an interval needs at least 2")
     tower = stated.about(backbone)
     inputs = load_inputs(config, tower, dir, device, pairs=words_of(pair))
-    counts = study.rating_counts(inputs, sizes, most)
+    counts = study.few_counts(inputs, shots or study.rating_counts(inputs, sizes, most))
     settings = {"study": "labels", "counts": counts, **inputs.facts()}
+    files = name_sources(start or [])
+    starts = {name: inputs.start(file) for name, file in files.items()}
+    if starts:
+        settings["starts"] = {n: sha256_of(find_prompts(f)) for n, f in files.items()}
     with StudyRows(Path(out), study.COLUMNS, 3, settings, overwrite) as rows:
-        study.study_labels(inputs, counts, draws, rows)
-        table = study.over_draws(rows.table())
+        study.study_labels(inputs, counts, draws, rows, starts)
+        done = rows.table()
+    table = study.over_draws(done)
+    said = study.sentence(table)
+    if starts:
+        gained = study.gains(done)
+        write_text(Path(out) / "gains.csv", gained.to_csv(index=False))
+        said = f"{study.gain_sentence(gained)} {said}"
     chart = curves(table, "ratings", "SRCC", "source", log=True)
     note = (
         f"SRCC on the {len(inputs.test):,} pictures of the test part of "
         f"{inputs.data.title or inputs.data.name}; mean over draws and its 95% interval."
     )
-    _finish(Path(out), "How many ratings are needed", study.sentence(table), table, chart, note)
+    _finish(Path(out), "How many ratings are needed", said, table, chart, note)
 
 
 @app.command

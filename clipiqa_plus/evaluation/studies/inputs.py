@@ -21,6 +21,7 @@ from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.losses import Labels, LossName
 from clipiqa_plus.metrics.functional import srcc
 from clipiqa_plus.prompts.config import PromptConfig, prompt_source
+from clipiqa_plus.prompts.files import load_prompts
 from clipiqa_plus.prompts.sources import ContextPrompts
 from clipiqa_plus.prompts.words import Words, name_pairs
 from clipiqa_plus.scoring import scale_score
@@ -88,6 +89,29 @@ class StudyInputs:
             raise ValueError(f"a study learns at temperature 1, not {source.temperature:g}")
         if source.grades is not None:
             raise ValueError("a study learns scales of evenly spaced grades; leave out the grades")
+        return source.to(self.clip.device)
+
+    def start(self, file: str) -> ContextPrompts:
+        """Return learned prompts to start from, as ``prompts.file`` does in training.
+
+        Args:
+            file: Prompt file, checkpoint or run, learned on any data set.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it was learned on another backbone, is an ensemble, or has other words or
+                another layout than the recipe's, with which it is compared.
+        """
+        source, own = load_prompts(file, self.clip), self.prompts()
+        if source.members is not None:
+            raise ValueError(f"{file}: an ensemble has no single context to start from")
+        theirs, ours = source.describe(), own.describe()
+        for key in theirs | ours:
+            if key != "init" and theirs.get(key) != ours.get(key):
+                raise ValueError(
+                    f"{file}: {key} {theirs.get(key)}, but the recipe has {ours.get(key)}; a study "
+                    "compares starts of one layout: give the recipe that of the file"
+                )
         return source.to(self.clip.device)
 
     def fit(

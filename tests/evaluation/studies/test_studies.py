@@ -11,14 +11,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from scipy import stats
 
 from clipiqa_plus.commands.main import main
+from clipiqa_plus.evaluation.studies import inputs as studies_inputs
 from clipiqa_plus.evaluation.studies import labels, layouts, seeds
 from clipiqa_plus.evaluation.studies.inputs import StudyInputs, hold_out, load_inputs
 from clipiqa_plus.evaluation.studies.saved import StudyFits, StudyRows
 from clipiqa_plus.inference.scorer import load
 from clipiqa_plus.prompts.config import PromptConfig
-from clipiqa_plus.prompts.files import read_prompts
+from clipiqa_plus.prompts.files import read_prompts, save_prompts
+from clipiqa_plus.training.fits import Fit, fit_contexts
 from tests.support.feature_data import Few, draw
 from tests.support.models import small_clip
 
@@ -69,6 +72,94 @@ def test_labels_end_where_more_change_nothing_and_go_on_after_a_stop(
     assert probe.nunique() == 1  # of all ratings there is one set
     with pytest.raises(ValueError, match="study with other settings"):
         StudyRows(tmp_path / "s", labels.COLUMNS, 3, {"a": 2})
+
+
+def test_a_start_from_another_set_helps_with_few_ratings(
+    inputs: StudyInputs, tmp_path: Path
+) -> None:
+    """The start was learned on other pictures with the same line from features to MOS."""
+    generator = torch.Generator().manual_seed(9)
+    other = F.normalize(torch.randn(300, inputs.clip.dim, generator=generator), dim=-1)
+    mos = torch.sigmoid(3 * other[:, :1])
+    begin, rows = inputs.prompts(seed=7), torch.arange(300)
+    fit = Fit(begin.ctx.detach(), rows[:250], rows[250:])
+    ((_, fitted),) = fit_contexts(begin, inputs.clip, other, mos, [fit])
+    path = tmp_path / "other.safetensors"
+    save_prompts(path, fitted.prompts(begin), inputs.clip, reduction="mean")
+    counts = labels.few_counts(inputs, [60, 15, 15])
+    assert counts == [15, 60]
+    with StudyRows(tmp_path / "s", labels.COLUMNS, 3, {}) as rows_:
+        starts = {"other": inputs.start(str(path))}
+        labels.study_labels(inputs, counts, 4, rows_, starts)
+        done = rows_.table()
+    assert len(done) == 2 + 3 * 4 * 2
+    text = fitted.text
+    untrained = done.set_index("source").loc["other, no ratings", "SRCC"]
+    # Once through the batch of fits, once through the file: rounding of the text tower.
+    expected = inputs.srcc(inputs.score(text, inputs.test), inputs.test)
+    assert untrained == pytest.approx(expected, abs=1e-3)
+    gained = labels.gains(done).set_index("ratings")
+    assert gained.loc[15, "gain"] > 0.2
+    assert gained.loc[15, "gain_low"] > 0
+    assert gained.loc[60, "gain"] < gained.loc[15, "gain"]
+    wide = done.pivot(index=["ratings", "draw"], columns="source", values="SRCC")
+    by_hand = (wide["from other"] - wide["prompts"]).loc[15]
+    ends = stats.t.interval(0.95, 3, by_hand.mean(), stats.sem(by_hand))
+    assert gained.loc[15, ["gain_low", "gain_high"]].tolist() == pytest.approx(ends)
+    assert labels.gain_sentence(labels.gains(done)).startswith(
+        f"Starting from other instead of at random changes SRCC by {by_hand.mean():+.3f} ["
+    )
+    table = labels.over_draws(done)
+    assert set(table["source"]) == {
+        *("zero_shot", "probe", "prompts", "from other", "other, no ratings"),
+    }
+
+
+def test_a_start_is_on_the_page_and_in_the_terminal(
+    inputs: StudyInputs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(studies_inputs, "load_inputs", lambda *_args, **_options: inputs)
+    begin = inputs.prompts(seed=7)
+    begin.steps += 1
+    path = save_prompts(tmp_path / "p.safetensors", begin, inputs.clip, reduction="mean")
+    out = tmp_path / "out"
+    given = ["study", "labels", "--config", "mine", "--out", str(out), "--draws", "2"]
+    given += ["--shots", "15", "20", "--start"]
+    assert main([*given, f"there={path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "result: Starting from there instead of at random changes SRCC by " in printed
+    assert "there, no ratings" in printed
+    page = (out / "report.html").read_text()
+    assert "from there" in page
+    assert "Starting from there instead of at random" in page
+    assert pd.read_csv(out / "gains.csv")["ratings"].tolist() == [15, 20]
+    begin.steps += 1
+    with torch.no_grad():
+        begin.ctx.mul_(2)
+    save_prompts(path, begin, inputs.clip, reduction="mean")
+    assert main([*given, f"there={path}"]) == 1  # another file of that name
+    assert "study with other settings" in capsys.readouterr().err
+
+
+def test_starts_and_shots_that_do_not_go(inputs: StudyInputs, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="5 ratings: give 15 at least, and at most the 60"):
+        labels.few_counts(inputs, [5])
+    with pytest.raises(ValueError, match="100 ratings: give 15 at least"):
+        labels.few_counts(inputs, [20, 100])
+    longer = inputs.prompts(n_ctx=5)
+    longer.steps += 1
+    path = save_prompts(tmp_path / "p.safetensors", longer, inputs.clip, reduction="mean")
+    with pytest.raises(ValueError, match=r"n_ctx 5, but the recipe has 4; .* one layout"):
+        inputs.start(str(path))
+    both = inputs.prompts()
+    both.steps += 1
+    both.set_members(torch.stack([both.ctx, both.ctx]))
+    save_prompts(path, both, inputs.clip, reduction="mean")
+    with pytest.raises(ValueError, match="an ensemble has no single context"):
+        inputs.start(str(path))
 
 
 def test_sentence_names_the_number_after_which_nothing_is_gained() -> None:
