@@ -16,9 +16,11 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import norm, spearmanr
 
@@ -57,22 +59,27 @@ def main() -> None:
 def true_quality(data: IQADataModule, pair: list[str], backbone: str) -> pd.Series:
     """Return the quality in [0, 1] that is planted, by picture."""
     if pair == ["mos"]:
-        return pd.Series(data.mos[:, 0].double().numpy(), data.annotations["image"])
+        return pd.Series(data.mos[:, 0].double().numpy(), _names(data))
     sources = load_sources(["zero_shot"], backbone, pairs=[pair])
     cache = FeatureCache()
     scores = pd.concat(score(sources, data, part, cache=cache) for part in ("train", "val", "test"))
-    return scores.set_index("image")["zero_shot"].rank(pct=True)
+    return scores.set_index(_names(data)[scores["id"]])["zero_shot"].rank(pct=True)
 
 
 def _pictures(data: IQADataModule, folder: Path) -> Path:
     """Return the folder of the pictures; those of the demo are made, and written first."""
     reader = data.reader()
     if isinstance(reader, FileReader):
-        return data.root
+        return reader.root
     for row, name in enumerate(data.annotations["image"]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(reader(row)).save(folder / name, format="PNG")
     return folder
+
+
+def _names(data: IQADataModule) -> NDArray[Any]:
+    """Return the file of each row below the folder of the pictures."""
+    return np.asarray(getattr(data.reader(), "names", data.annotations["image"]))
 
 
 def planted(
@@ -84,7 +91,7 @@ def planted(
     for part, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
         rows = data.rows(part)
         pairs = np.stack([rng.choice(rows, 2, replace=False) for _ in range(int(share * votes))])
-        names = data.annotations["image"].to_numpy()[pairs]
+        names = _names(data)[pairs]
         seen = quality[names.ravel()].to_numpy().reshape(-1, 2) + noise * rng.normal(
             size=names.shape
         )
