@@ -42,7 +42,7 @@ def cubic_mapping(prediction: ArrayLike, mos: ArrayLike) -> Floats:
     powers = np.stack([t, t**2, t**3], axis=1)
     q, r = np.linalg.qr(powers - powers.mean(axis=0))
     target = q.T @ (y - y.mean())  # [3]: N pictures reduced to three equations
-    free = np.linalg.lstsq(r, target)[0]
+    free = np.linalg.lstsq(r, target, rcond=None)[0]
     slopes = free[0] + 2 * free[1] * _KNOTS + 3 * free[2] * _KNOTS**2
     if (slopes >= 0).all() or (slopes <= 0).all():
         return y.mean() + q @ (r @ free)

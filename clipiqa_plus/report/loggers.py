@@ -118,7 +118,7 @@ def log_wandb(folder: Path, project: str, page: str | Path | None = None) -> Non
     config = {name: record[name] for name in ("command", "versions", "resamples")}
     config["prompts_sha256"] = {n: facts["file_sha256"] for n, facts in files.items()}
     options: dict[str, Any] = {"project": project, "name": folder.name, "job_type": "evaluation"}
-    with start_wandb(lambda: wandb.init(**options, dir=folder, config=config)) as run:
+    with start_wandb(lambda: wandb.init(**options, dir=str(folder), config=config)) as run:
         logged: dict[str, Any] = {k: wandb.Table(dataframe=t) for k, t in _tables(folder).items()}
         for group in _groups(folder):
             pictures = _scatters(group).items()

@@ -150,7 +150,7 @@ def test_text_that_unpacks_to_fill_the_memory(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("note", "x" * 10**7, zip=True)
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
-    with pytest.raises(ValueError, match=r"a\.png: not a readable image .*Decompressed data"):
+    with pytest.raises(ValueError, match=r"a\.png: not a readable image .*Decompressed (?i:data)"):
         read_rgb(tmp_path / "a.png")
 
 

@@ -403,7 +403,7 @@ def test_own_words_of_zero_shot(
     alone = scorer([table.parent / f"{i}.png" for i in range(N)])[:, 0]
     # Batches of other sizes sum in another order; 100 x cosine amplifies it.
     np.testing.assert_allclose(scores, alone, atol=1e-5)
-    with pytest.raises(ValueError, match="--pair gives the words of zero_shot"):
+    with pytest.raises(ValueError, match="--pair and --scale give the words of zero_shot"):
         clipiqa_evaluate(prompts=[str(prompt_file)], pair=[("a", "b")])
 
 

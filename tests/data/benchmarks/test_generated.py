@@ -128,7 +128,8 @@ class TestAIGCIQA2023:
         targets = ["mos", "authenticity", "correspondence"]
         data = AIGCIQA2023(root, split="whole", targets=targets)
         data.setup()
-        np.testing.assert_array_equal(data.mos_raw.numpy().T, self.scores())
+        # pandas before 3 may read the last of 53 bits of a text wrong.
+        np.testing.assert_allclose(data.mos_raw.numpy().T, self.scores(), rtol=2**-51)
         assert [path.split("/")[-1] for path in data.paths[[0, 9, 10]]] == [
             "0.png",
             "9.png",
