@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from packaging.version import Version
 from torch import Tensor, nn
 
 from clipiqa_plus.clip.image_tower import encode_normalised
@@ -31,6 +32,9 @@ Format = Literal["onnx", "pt2"]
 
 TOLERANCE = 1e-4
 """Largest allowed difference between a score of the file and PyTorch's."""
+
+LEAST_TORCH = "2.14"
+"""Oldest torch with which exported scores were checked; 2.12 fixes the size of the pictures."""
 
 _PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime"), "pt2": ("torch",)}
 _INPUT, _OUTPUT = "images", "scores"
@@ -93,7 +97,8 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
         ValueError: If the format is unknown, the scorer is not on the CPU in fp32, or it scores
             several views of a picture.
         RuntimeError: If the file's scores differ from PyTorch's by more than :data:`TOLERANCE`.
-        ImportError: If a package that ONNX needs is missing.
+        ImportError: If torch is older than :data:`LEAST_TORCH`, or a package that ONNX needs is
+            missing.
     """
     if format not in get_args(Format):
         raise ValueError(f"format {format!r}; choose from {', '.join(get_args(Format))}")
@@ -110,6 +115,11 @@ def export_scorer(scorer: Scorer, path: str | PathLike[str], format: Format = "o
         )
     if not hasattr(clip.clip.visual, "input_resolution"):
         raise ValueError(f"{clip.name}: export takes models of openai-clip's layout only")
+    if not can_export():
+        raise ImportError(
+            f"export needs torch {LEAST_TORCH} or newer, and this is {torch.__version__}; older "
+            f"ones fix the size of the pictures. pip install 'torch>={LEAST_TORCH}' torchvision"
+        )
     path = Path(path)
     card_path = path.with_name(f"{path.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +177,11 @@ def least_side(scorer: Scorer) -> int:
     torch.export specialises axes of length one, so a grid one cell wide would need another program.
     """
     return 2 * scorer.backbone.least_size
+
+
+def can_export() -> bool:
+    """Return whether the installed torch exports programs for pictures of any size."""
+    return Version(torch.__version__) >= Version(LEAST_TORCH)
 
 
 def _trace(scorer: Scorer) -> ExportedProgram:

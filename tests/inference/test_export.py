@@ -24,13 +24,14 @@ from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.weights import import_clip, random_clip
 from clipiqa_plus.commands.main import main
 from clipiqa_plus.inference import export
-from clipiqa_plus.inference.export import export_scorer
+from clipiqa_plus.inference.export import LEAST_TORCH, can_export, export_scorer
 from clipiqa_plus.inference.scorer import Scorer
 from clipiqa_plus.module import CLIPIQAPlus, PromptConfig
 from clipiqa_plus.prompts.scales import PAIRS
 from tests.support.models import SMALL_RESNET, SMALL_VIT, small_clip
 from tests.support.reference_scores import pictures, scores_by_hand
 
+needs_torch = pytest.mark.skipif(not can_export(), reason=f"export needs torch {LEAST_TORCH}")
 NAMES = ["quality", "sharpness"]
 WORDS = [word for name in NAMES for word in PAIRS[name]]
 ODD = [(65, 97), (200, 131), (129, 321)]
@@ -73,6 +74,7 @@ def exported(
     return request.param, scorer, folder
 
 
+@needs_torch
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
 def test_scores_of_any_size_and_batch(exported: tuple[str, Scorer, Path], name: str) -> None:
@@ -88,6 +90,7 @@ def test_scores_of_any_size_and_batch(exported: tuple[str, Scorer, Path], name: 
     torch.testing.assert_close(run(batch), scorer(batch), atol=1e-5, rtol=0)
 
 
+@needs_torch
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
 def test_scores_are_those_of_openai_clip(exported: tuple[str, Scorer, Path], name: str) -> None:
@@ -107,6 +110,7 @@ def test_scores_are_those_of_openai_clip(exported: tuple[str, Scorer, Path], nam
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
+@needs_torch
 @pytest.mark.slow
 def test_the_card_and_the_file_say_what_was_exported(exported: tuple[str, Scorer, Path]) -> None:
     kind, scorer, folder = exported
@@ -139,6 +143,7 @@ def test_the_card_and_the_file_say_what_was_exported(exported: tuple[str, Scorer
     assert json.loads(extra["clipiqa_plus.json"]) == scorer.settings
 
 
+@needs_torch
 def test_the_least_side_is_taken_and_a_smaller_one_refused(
     exported: tuple[str, Scorer, Path],
 ) -> None:
@@ -151,6 +156,7 @@ def test_the_least_side_is_taken_and_a_smaller_one_refused(
         run(images[..., 1:])
 
 
+@needs_torch
 @pytest.mark.slow
 def test_what_deviates_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = small_scorer("vit")
@@ -167,6 +173,14 @@ def test_what_deviates_is_not_written(tmp_path: Path, monkeypatch: pytest.Monkey
         export_scorer(scorer, tmp_path / "m")
 
 
+def test_an_older_torch_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.12.1+cpu")
+    with pytest.raises(ImportError, match=rf"torch {LEAST_TORCH} or newer, and this is 2\.12\.1"):
+        export_scorer(small_scorer("resnet"), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_torch
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[export\]'"):
@@ -183,6 +197,7 @@ def test_unknown_format_and_half_precision_are_refused(tmp_path: Path) -> None:
         export_scorer(Scorer(model, "mine"), tmp_path / "m")
 
 
+@needs_torch
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "demo.pt2"
@@ -195,6 +210,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "unknown preset 'best'" in capsys.readouterr().err
 
 
+@needs_torch
 @pytest.mark.slow
 def test_rn50_equals_openai_clip(tmp_path: Path) -> None:
     reference = random_clip("RN50", seed=3)
@@ -208,6 +224,7 @@ def test_rn50_equals_openai_clip(tmp_path: Path) -> None:
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)  # the promise to users
 
 
+@needs_torch
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
 def test_a_scale_with_grades_of_its_own(tmp_path: Path, format: Any) -> None:
     clip = small_clip("none")
