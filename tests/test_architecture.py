@@ -50,6 +50,7 @@ def cross_room_imports() -> Iterator[tuple[str, str, str, Path]]:
                 yield room, module.partition(".")[0], alias.name, file
 
 
+@pytest.mark.slow
 def test_rooms_import_only_public_names_of_each_other() -> None:
     found = list(cross_room_imports())
     assert {room for room, *_ in found} >= {"clip", "data", "evaluation", "training"}
@@ -82,6 +83,7 @@ def contract(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_an_upward_import_breaks_the_contract(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "clipiqa_plus", ignore=shutil.ignore_patterns("assets"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

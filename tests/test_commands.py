@@ -75,6 +75,7 @@ def test_commands_run_as_they_are_written(
             pytest.fail(f"{name}: {program} {shlex.join(args)}: {error!r}")
 
 
+@pytest.mark.slow
 def test_data_get_runs_as_it_is_written(
     small: tuple[str, str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

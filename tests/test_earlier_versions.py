@@ -85,6 +85,7 @@ def test_config_of_a_run_trains_to_the_same_prompts(no_encoding: None) -> None:
     assert described["split_sha256"] == facts["split_sha256"]
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed(no_encoding: None, folder: Path) -> None:
     before, _ = read_prompts("run/prompts.safetensors")
     cli = train.main(["--config=run/config.yaml", "--run=run", "--ckpt_path=last"])

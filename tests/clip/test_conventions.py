@@ -187,6 +187,7 @@ def test_wrong_facts_are_refused(facts: dict[str, Any], message: str) -> None:
         BackboneSpec("weights.pt", **facts)
 
 
+@pytest.mark.slow
 def test_a_wide_vit_is_refused_since_its_heads_do_not_show(tmp_path: Path) -> None:
     wide = replace(VIT, vision_width=1280, vision_layers=1)
     path = write_weights(tmp_path / "weights.safetensors", wide)

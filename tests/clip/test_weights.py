@@ -287,6 +287,7 @@ def test_bad_file(
     assert not (tmp_path / "trapped").exists()
 
 
+@pytest.mark.slow
 @EVERY_FORMAT
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
 def test_file_cut_short(save: Save, share: float, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_unknown_benchmark_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("clipiqa: no benchmark 'koniq'; there are")
 
 
+@pytest.mark.slow
 def test_data_get_fetches_and_shows_what_is_there(
     small: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def cpu_seconds(*args: str) -> float:
     return min(float(subprocess.check_output(command)) for _ in range(3))
 
 
+@pytest.mark.slow
 def test_help_answers_within_0_3_s_of_python() -> None:
     answered = cpu_seconds("-m", "clipiqa_plus.commands.main", "--help")
     assert answered - cpu_seconds("-c", "pass") < 0.3

@@ -30,6 +30,7 @@ def test_prompts_show(tmp_path: Path, clip: FrozenCLIP, capsys: pytest.CaptureFi
     assert "no such prompt file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_prompts_show_looks_into_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo = FrozenCLIP.from_name("demo")
     prompts = ContextPrompts(demo, n_ctx=2, init="sharp photo")

@@ -73,6 +73,7 @@ def test_from_a_folder_to_a_table(
     assert "--overwrite replaces it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_ensemble_has_members_of_its_own(
     tmp_path: Path, seeds: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

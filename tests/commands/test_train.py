@@ -31,6 +31,7 @@ def test_no_recipe_or_an_unknown_one_is_answered_by_the_names(
     assert ("did you mean koniq_official" in message) == ("oficial" in line)
 
 
+@pytest.mark.slow
 def test_recipes_are_listed_and_found_by_name_in_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

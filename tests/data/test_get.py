@@ -36,6 +36,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_repository_becomes_the_layout_that_check_expects(small, tmp_path: Path) -> None:
     result = get("biq2021", tmp_path / "data/biq2021")
     assert result.ok

@@ -273,6 +273,7 @@ class TestBadInput:
             make_split(table(), "kfold", folds=5, repeat=5)
 
 
+@pytest.mark.slow
 def test_a_million_samples():
     ids = pd.Series(np.arange(1_000_000).astype(str))
     split = random_split(ids, (0.8, 0.1, 0.1), seed=0)

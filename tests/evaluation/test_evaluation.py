@@ -164,6 +164,7 @@ def test_command_line_prints_and_saves(
     assert list((table.parent / "logs").glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_data_sets_with_ratings_are_pooled_in_krasulas_analysis(
     table: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -331,6 +332,7 @@ def test_prompts_tested_on_pictures_of_their_training_are_counted_and_warned_of(
     assert not evaluate.main(command)["note"].str.contains("trained").any()
 
 
+@pytest.mark.slow
 def test_names_of_data_sets_are_text_in_every_output(
     recipe: Path, table: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

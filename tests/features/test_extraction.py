@@ -180,12 +180,14 @@ def test_shard_removed_while_it_is_looked_at_is_found_when_it_comes_back(
     assert torch.equal(reader.read([key]), features)
 
 
+@pytest.mark.slow
 def test_all_processes_name_the_broken_picture(root: Path, tmp_path: Path, processes: Any) -> None:
     (root / "f.png").write_bytes(b"not a picture")
     for result in run_ranks(processes, tmp_path, 2, NAMES):
         assert "f.png: not a readable image" in result["error"]
 
 
+@pytest.mark.slow
 def test_runs_at_the_same_time_do_the_work_once(root: Path, tmp_path: Path, processes: Any) -> None:
     arguments = (tmp_path / "cache", root, NAMES, FlipViews())
     children = [processes.Process(target=extract_slowly, args=arguments) for _ in range(2)]

@@ -181,6 +181,7 @@ def test_more_views_and_another_row_of_random_views(
     assert encoded.since() == 17  # 16 of the cache, and the one encoded above
 
 
+@pytest.mark.slow
 def test_every_fact_of_the_encoding_has_its_own_store(root: Path, tmp_path: Path) -> None:
     def folders(backbone: FrozenCLIP, dtype: Any = "fp32", **options: Any) -> set[str]:
         cache = FeatureCache(str(tmp_path / "cache"), dtype=dtype)

@@ -143,6 +143,7 @@ def test_the_card_and_the_file_say_what_was_exported(exported: tuple[str, Scorer
     assert json.loads(extra["clipiqa_plus.json"]) == scorer.settings
 
 
+@pytest.mark.slow
 @needs_torch
 def test_the_least_side_is_taken_and_a_smaller_one_refused(
     exported: tuple[str, Scorer, Path],
@@ -224,6 +225,7 @@ def test_rn50_equals_openai_clip(tmp_path: Path) -> None:
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)  # the promise to users
 
 
+@pytest.mark.slow
 @needs_torch
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
 def test_a_scale_with_grades_of_its_own(tmp_path: Path, format: Any) -> None:

@@ -129,6 +129,7 @@ def test_votes_of_a_known_order_are_learned_up_to_their_noise() -> None:
     assert reached > 0.9 * allowed
 
 
+@pytest.mark.slow
 def test_true_deviations_help_the_fidelity_loss() -> None:
     """Half of the pictures are judged with 20 times the noise of the others, by 5 raters each."""
     gains = [gain_of_deviations(seed) for seed in range(5)]

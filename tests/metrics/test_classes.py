@@ -387,6 +387,7 @@ def test_two_processes_equal_one(
             assert results[case][name].item() == pytest.approx(value.item(), abs=1e-12), name
 
 
+@pytest.mark.slow
 def test_noisy_copy_counts_once_and_alike_on_both(
     two_processes: list[dict[str, Tensor]],
 ) -> None:
@@ -400,6 +401,7 @@ def test_noisy_copy_counts_once_and_alike_on_both(
         assert results["noisy copy"].item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_clash_of_two_processes_is_one_error_on_both(
     two_processes: list[dict[str, str]],
 ) -> None:

@@ -66,6 +66,7 @@ def test_equals_scipy(size: int, levels: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_srcc_of_a_million_tied_samples_equals_scipy_and_is_quick() -> None:
     """Squared ranks reach 1e12 and their sums 1e18: float32 is wrong and int32 overflows here."""
     prediction, target = related(1_000_000, 3)
@@ -247,6 +248,7 @@ def test_mapping_is_as_good_as_any_of_a_dense_grid(seed: int) -> None:
     assert np.square(mapped - y).mean() <= best + 1e-6 * y.var()
 
 
+@pytest.mark.slow
 @given(
     size=st.integers(5, 60),
     shape=st.sampled_from(["noise", "line", "power", "step", "outlier", "ties"]),

@@ -88,6 +88,7 @@ def test_level_holds_although_pairs_share_pictures() -> None:
     assert np.mean(rejected["DeLong"]) > 0.15  # what taking pairs as independent would cost
 
 
+@pytest.mark.slow
 def test_level_holds_where_few_pairs_are_sampled() -> None:
     rng = np.random.default_rng(0)
     rejected: dict[str, list[bool]] = {name: [] for name in ("AUC_DS", "AUC_BW", "CC0")}
@@ -123,6 +124,7 @@ def test_flipped_signs_have_the_variance_for_dyadic_data() -> None:
     assert test.p[0] == pytest.approx(2 * stats.norm.sf(abs(effect) / spread), abs=0.015)
 
 
+@pytest.mark.slow
 def test_level_holds_with_few_contents() -> None:
     rng = np.random.default_rng(0)
     content = np.repeat(np.arange(20), 5)
@@ -150,6 +152,7 @@ def test_the_order_of_the_pictures_plays_no_part() -> None:
         np.testing.assert_allclose(found[0][name].p_delong, found[1][name].p_delong, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_interval_of_a_difference_is_that_of_resampled_pictures() -> None:
     rng = np.random.default_rng(0)
     mos = rng.uniform(1, 5, 80)

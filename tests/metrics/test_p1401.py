@@ -78,6 +78,7 @@ def test_tests_of_errors_equal_scipy() -> None:
     assert np.isnan(outlier_test(0, 0, 100))
 
 
+@pytest.mark.slow
 def test_paired_residuals_have_a_test_of_their_own() -> None:
     rng = np.random.default_rng(0)
     paired, unpaired = [], []

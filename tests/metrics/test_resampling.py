@@ -75,6 +75,7 @@ def test_contents_are_drawn_whole() -> None:
     assert (firsts.sum(axis=1) == 3).all()
 
 
+@pytest.mark.slow
 def test_interval_agrees_with_scipy_bootstrap() -> None:
     x, y = data(200, digits=6)
     found = interval(bootstrap(x[1], y, resamples=5000)["SRCC"][0])

@@ -47,6 +47,7 @@ def test_the_class_is_exact_over_batches_and_ignores_copies() -> None:
     assert float(metric.compute()) == pytest.approx(vote_accuracy(scores.numpy(), pairs, wins))
 
 
+@pytest.mark.slow
 def test_intervals_over_pictures_cover_the_truth() -> None:
     """A vote on two pictures depends on both: resampled as if independent, intervals are too short.
 

@@ -73,6 +73,7 @@ def test_a_large_table_holds_the_largest_differences(
     assert [f"a&lt;b&gt;/{at:02}</td>" in table for at in range(4)] == [True, True, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
     page = write_comparison(comparison(tmp_path / "one"))
@@ -123,6 +124,7 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
         assert tab.locator("#tools output").inner_text() == "1 shown"
 
 
+@pytest.mark.slow
 def test_paper_shows_both_sides_of_a_pair(tmp_path: Path) -> None:
     page = write_comparison(comparison(tmp_path / "one"))
     with visited(page, 1200, "light") as tab:

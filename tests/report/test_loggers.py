@@ -92,6 +92,7 @@ def test_wandb_offline_gets_tables_pictures_and_prompts(
     assert len(kept) == len(names) > 0
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_tables_and_pictures(folder: Path, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     log_evaluation(folder, tensorboard=str(tmp_path / "logs"))

@@ -112,6 +112,7 @@ def test_tables_show_the_saved_numbers(folder: Path, page: Page) -> None:
     assert "data: mine, target: mos, resampled: 30 contents, n: 120" in page.text
 
 
+@pytest.mark.slow
 def test_only_a_significant_difference_is_marked(folder: Path, page: Page) -> None:
     differences = load_table(folder / "differences.json")
     assert (differences["p_holm"] < 0.05).tolist() == [True, False]  # else the test shows nothing
@@ -127,6 +128,7 @@ def test_only_a_significant_difference_is_marked(folder: Path, page: Page) -> No
     assert "ranks worse than" in summary(load_table(folder / "results.json"), worse)[0][0]
 
 
+@pytest.mark.slow
 def test_points_and_breakdown_are_those_of_the_scores(folder: Path, page: Page) -> None:
     scores = pd.read_parquet(folder / "mine/scores.parquet")
     points = pd.DataFrame(json.loads(page.scripts["points"])["mine/mos"]["columns"])
@@ -195,12 +197,14 @@ def test_training_beside_a_prompt_file_is_drawn(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_page_goes_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "far/away.html"
     assert write_report(folder, page) == page
     assert page.read_bytes() == (folder / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_command_makes_it_again_without_a_model(
     folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -225,6 +229,7 @@ def test_two_thousand_pictures_stay_below_ten_megabytes(tmp_path: Path) -> None:
     assert page.stat().st_size > PAGE_BYTES - 20_000  # another one would not fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["two pictures", "constant scores", "one source", "bare"])
 def test_what_has_no_answer_is_said(tmp_path: Path, case: str) -> None:
     scores = pictures(2 if case == "two pictures" else 40, contents=2)

@@ -33,6 +33,7 @@ def saved(folder: Path) -> pd.DataFrame:
     return table
 
 
+@pytest.mark.slow
 def test_the_table_tells_sources_apart(tmp_path: Path) -> None:
     table = saved(tmp_path).set_index("prompts")
     assert table.loc["learned", "verdict"] == "better"

@@ -73,6 +73,7 @@ def test_classes_of_roles_are_allowed(recipe: Path, alone: bool) -> None:
     run(with_options(recipe, "trainer", callbacks=callbacks, max_epochs=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tag", ["!!python/object/apply:os.system ['true']", "!!python/name:os.system"]
 )

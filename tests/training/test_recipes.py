@@ -86,6 +86,7 @@ def test_every_benchmark_has_its_recipe_and_is_in_the_list() -> None:
         assert data.resize == benchmark.usual_resize
 
 
+@pytest.mark.slow
 def test_a_list_takes_what_is_present_and_says_what_is_absent(
     tmp_path: Path, make_picture: Callable[..., Path]
 ) -> None:

@@ -251,6 +251,7 @@ def test_endless_views_are_one_error_before_any_work() -> None:
         TableData("nowhere.csv", mos_range=(0, 100), batch_size="all", train_views=views)
 
 
+@pytest.mark.slow
 def test_pictures_without_a_cache_are_one_error(fast: Path) -> None:
     with pytest.raises(ValueError, match="batch_size all needs cached features"):
         run(fast, "--features.enabled=false")

@@ -137,6 +137,7 @@ def test_a_run_that_failed_before_it_began_may_be_tried_again(recipe: Path) -> N
     assert (recipe.parent / "run/prompts.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_zero_shot_switch_trains_nothing_and_tests_the_words(recipe: Path) -> None:
     cli = run(recipe, "--model.prompts.mode=zero_shot")
     assert cli.model.is_zero_shot

@@ -54,6 +54,7 @@ def counted(cli: train.TrainCLI, part: str) -> float:
     return vote_accuracy(scores, votes[["row_first", "row_second"]].to_numpy(), wins)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["batches", "whole"])
 def test_votes_alone_lower_the_loss_and_keep_the_best_accuracy(voted: Path, how: str) -> None:
     content = yaml.safe_load(voted.read_text())
@@ -72,6 +73,7 @@ def test_votes_alone_lower_the_loss_and_keep_the_best_accuracy(voted: Path, how:
         assert counted(cli, "val") == pytest.approx(logged["val/accuracy"].max(), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_resumed_training_gives_the_same_digits(voted: Path) -> None:
     whole = run(voted, "--model.schedule=constant").model.prompts.ctx.detach().clone()
     folder = f"--run={voted.parent / 'again'}"
@@ -80,6 +82,7 @@ def test_resumed_training_gives_the_same_digits(voted: Path) -> None:
     assert torch.equal(again.model.prompts.ctx, whole)
 
 
+@pytest.mark.slow
 def test_votes_beside_mos(voted: Path, recipe: Path, weights: Path) -> None:
     content, rated = (yaml.safe_load(path.read_text()) for path in (voted, recipe))
     sets = {"rated": rated["data"], "voted": content["data"]}
@@ -105,6 +108,7 @@ def test_votes_beside_mos(voted: Path, recipe: Path, weights: Path) -> None:
     assert "Accuracy on votes" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_evaluation_on_votes_alone(
     voted: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

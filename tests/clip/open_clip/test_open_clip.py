@@ -323,6 +323,7 @@ def test_unsupported_models_are_refused(
     assert told.endswith("own text towers, such as ViT-B-16-SigLIP2")
 
 
+@pytest.mark.slow
 def test_a_tower_of_one_size_scores_such_pictures_and_lists_the_others(
     tmp_path: Path, make_picture: Callable[..., Path]
 ) -> None:

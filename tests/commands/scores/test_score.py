@@ -35,6 +35,7 @@ def test_score_and_its_errors(
     assert capsys.readouterr().err.startswith("clipiqa: unknown preset 'best'; choose from")
 
 
+@pytest.mark.slow
 def test_without_out_the_scores_are_printed(
     tmp_path: Path, make_picture: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,7 @@ def test_whole_part_is_used_as_it_is(mirror: Mirror, target: Path) -> None:
     assert mirror.requests == [("good", f"bytes={len(CONTENT)}-")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["absent", "wrong", "page", "wrong-cut", "norange-cut", "stall"])
 @pytest.mark.parametrize("leftover", [b"", CONTENT[:1234]], ids=["fresh", "resumed"])
 def test_next_mirror_takes_over(

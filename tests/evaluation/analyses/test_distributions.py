@@ -55,6 +55,7 @@ def run(recipe: Path, weights: Path, *scale: str) -> Path:
     return recipe.parent / "out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["acr"], ["Good photo.", "Fair photo.", "Bad photo."]])
 def test_the_table_is_scipys(
     recipe: Path, weights: Path, words: list[str], capsys: pytest.CaptureFixture[str]
@@ -98,6 +99,7 @@ def picture(path: Path) -> np.ndarray:
     return read_rgb(path).transpose(2, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_pair_is_compared_but_has_no_line(recipe: Path, weights: Path) -> None:
     out = run(recipe, weights)
     assert "zero_shot deviation" not in pd.read_parquet(out / "mine/scores.parquet")
@@ -106,6 +108,7 @@ def test_a_pair_is_compared_but_has_no_line(recipe: Path, weights: Path) -> None
     assert distribution_lines(table) == []
 
 
+@pytest.mark.slow
 def test_without_ratings_there_is_no_table(recipe: Path, weights: Path) -> None:
     table = recipe.parent / "scores.csv"
     pd.read_csv(table)[["image", "mos"]].to_csv(table, index=False)

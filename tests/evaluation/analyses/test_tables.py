@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from clipiqa_plus.evaluation.analyses.tables import add, analyse, left_out_lines
 from clipiqa_plus.evaluation.units import WITHIN_CONTENT
@@ -10,6 +11,7 @@ from clipiqa_plus.metrics.significance import holm
 from tests.support.scored_pictures import SOURCES, scored
 
 
+@pytest.mark.slow
 def test_verdicts_are_corrected_over_all_data_sets() -> None:
     scores = [scored(400, 100, seed).assign(mos_std=0.2, n_ratings=10) for seed in (0, 1)]
     tables: dict = {}

@@ -60,6 +60,7 @@ def _pixels(path: Path) -> np.ndarray:
     return np.array(Image.open(path).convert("RGB")).transpose(2, 0, 1)
 
 
+@pytest.mark.slow
 def test_scorer_takes_a_probe(
     probe_file: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_scorer_takes_a_probe(
     assert load("clipiqa+", probe_file, str(weights)).settings["probe"] == "ridge"
 
 
+@pytest.mark.slow
 def test_mlp_survives_the_disk(recipe: Path, tmp_path: Path, weights: Path) -> None:
     out = tmp_path / "mlp.safetensors"
     assert main(["probe", "fit", "--config", str(recipe), "--out", str(out), "--kind=mlp"]) == 0
@@ -122,6 +124,7 @@ def test_data_that_do_not_serve_are_one_error(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_score_gives_intervals_on_the_scale_of_the_mos(
     probe_file: Path, tmp_path: Path, weights: Path
 ) -> None:

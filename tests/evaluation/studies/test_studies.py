@@ -74,6 +74,7 @@ def test_labels_end_where_more_change_nothing_and_go_on_after_a_stop(
         StudyRows(tmp_path / "s", labels.COLUMNS, 3, {"a": 2})
 
 
+@pytest.mark.slow
 def test_a_start_from_another_set_helps_with_few_ratings(
     inputs: StudyInputs, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_start_from_another_set_helps_with_few_ratings(
     }
 
 
+@pytest.mark.slow
 def test_a_start_is_on_the_page_and_in_the_terminal(
     inputs: StudyInputs,
     tmp_path: Path,

@@ -92,6 +92,7 @@ def test_a_run_that_stops_ends_processes_whose_threads_wait_for_room(
     assert not stopped.is_alive()
 
 
+@pytest.mark.slow
 def test_what_hinders_loading_is_told(folder: Path, tmp_path: Path, scorer: Scorer) -> None:
     with pytest.raises(ValueError, match="no weights there"):
         score_files(scorer, [str(folder)], tmp_path / "s.csv", devices=("cpu",), load=load_nothing)

@@ -131,6 +131,7 @@ def test_what_tarfile_takes_for_the_end_is_damage(
     assert f"at byte {header}" in flaw.flaw
 
 
+@pytest.mark.slow
 def test_listing_a_shard_takes_constant_memory(
     tmp_path: Path, make_shard: Callable[..., Path]
 ) -> None:

@@ -96,6 +96,7 @@ def noise(folder: Path, count: int, side: int) -> Suggestions:
     return Suggestions("stars", names, np.arange(count), ["a", "b"])
 
 
+@pytest.mark.slow
 def test_pictures_are_as_large_as_the_page_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
