@@ -50,7 +50,7 @@ def evaluate_votes(
     """
     scores = score(sources, data, part, device, cache)
     about = describe(sources, data, part)
-    table = vote_table(scores, data.part_votes(part), list(sources), data.annotations)
+    table = vote_table(scores, data.part_votes(part), list(sources))
     for name, facts in about["sources"].items():
         seen = [f"{name} was {facts['seen']}"] if facts["seen"] else []
         chosen = table["prompts"] == name
@@ -59,16 +59,13 @@ def evaluate_votes(
     return VotesEvaluated(scores, table, about)
 
 
-def vote_table(
-    scores: pd.DataFrame, votes: pd.DataFrame, sources: Sequence[str], pictures: pd.DataFrame
-) -> pd.DataFrame:
+def vote_table(scores: pd.DataFrame, votes: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
     """Compute the accuracy of every source on votes.
 
     Args:
         scores: Scores per picture, with ``id``.
         votes: What :meth:`~clipiqa_plus.data.votes.VoteData.part_votes` returned.
         sources: Names of the sources; the others are compared with the first.
-        pictures: Annotations of the pictures.
 
     Returns:
         One row per source: ``accuracy`` on decided votes and its 95% interval; ``gain`` over the
@@ -103,7 +100,7 @@ def vote_table(
         "votes": int(wins.sum()),
         "ties": int(votes["n"].sum() - wins.sum()),
         "pairs": len(counted.pairs),
-        "pictures": len(pictures.iloc[counted.pictures]),
+        "pictures": len(counted.pictures),
         "resampled": text,
         "note": note,
     }

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from clipiqa_plus.clip.backbone import FrozenCLIP
 from clipiqa_plus.clip.image_tower import PosEmbedding
+from clipiqa_plus.data import progress
 from clipiqa_plus.data.images import RGBImage, read_rgb
 from clipiqa_plus.data.transforms import resize
 from clipiqa_plus.inference.presets import PRESETS, Preset
@@ -211,7 +210,7 @@ def explain(
     with torch.inference_mode():
         for scorer in _scorers(backbone, prompts, fetch, device, missing):
             title = str(scorer.settings["preset"])
-            for size in track(sizes, f"{title}: sizes", console=Console(stderr=True)):
+            for size in progress(sizes, f"{title}: sizes"):
                 try:
                     scores = _scores(scorer, [SIZES[size](image) for image in images])
                 except ValueError as error:

@@ -156,3 +156,8 @@ def test_the_page_lists_every_benchmark_with_its_facts():
         scale = f"{fact.low:g} to {fact.high:g}, {fact.better}"
         assert row[1:5] == [f"[{fact.title}]({fact.source})", count, scale, fact.protocol]
     assert f"{len(table)} data sets" in page
+
+
+def test_readme_counts_the_benchmarks():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"**[{len(BENCHMARKS)} benchmarks](docs/benchmarks.md)**" in readme

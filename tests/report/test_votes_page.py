@@ -25,8 +25,7 @@ def saved(folder: Path) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     scores = pd.DataFrame({"id": np.arange(COUNT), "mos": np.nan, "target": "mos"})
     scores = scores.assign(guess=rng.random(COUNT), learned=quality + 0.05 * rng.random(COUNT))
-    pictures = pd.DataFrame({"image": [f"{i}.png" for i in range(COUNT)]})
-    table = added(pd.DataFrame(), "mine", vote_table(scores, votes, ["guess", "learned"], pictures))
+    table = added(pd.DataFrame(), "mine", vote_table(scores, votes, ["guess", "learned"]))
     about = {"part": "test", "split": "pairs", "split_sha256": "a" * 64, "pictures": COUNT}
     record = results.start_record([])
     results.save_votes(folder, "mine", scores, {**about, "sources": {}}, table, record)

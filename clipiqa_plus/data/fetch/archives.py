@@ -8,8 +8,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
+from clipiqa_plus.data.fetch.progress import progress
 
 _BSDTAR = ("bsdtar", "-xf", "{path}", "-C", "{folder}")
 # Programs for archives that Python's library cannot unpack; the first one installed is used.
@@ -72,8 +71,7 @@ def _unpack_zip(path: Path, folder: Path) -> None:
                 target = (inside / member.filename).resolve()
                 if not target.is_relative_to(inside):
                     raise ValueError(f"{path}: {member.filename!r} is outside the folder")
-            shown = track(members, f"unpacking {path.name}", console=Console(stderr=True))
-            for member in shown:
+            for member in progress(members, f"unpacking {path.name}"):
                 archive.extract(member, inside)  # compares each member's CRC
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path}: damaged archive ({error})") from error

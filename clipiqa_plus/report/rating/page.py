@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
+from clipiqa_plus.data import progress
 from clipiqa_plus.data.images import read_rgb
 from clipiqa_plus.evaluation.rating.ratings import sha256_of_file
 from clipiqa_plus.evaluation.rating.suggestions import Suggestions
@@ -84,7 +84,7 @@ def _fitted(paths: list[Path]) -> tuple[int, list[dict[str, Any]]]:
     budget = PAGE_BYTES - len(render("rate.html", task="", count=0)) - 400 * len(paths)
     encoded: dict[int, list[dict[str, Any]]] = {side: [] for side in SIDES}
     size = dict.fromkeys(SIDES, 0)
-    for path in track(paths, description="pictures", transient=True):
+    for path in progress(paths, "pictures"):
         picture = Image.fromarray(read_rgb(path))
         for side in list(encoded):
             shown = _jpeg(picture, side)
