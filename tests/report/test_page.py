@@ -269,8 +269,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_browser_shows_it(whole: Path, width: int, scheme: str) -> None:
     with visited(whole, width, scheme) as tab:
         assert tab.locator(".vega-embed").count() < tab.locator(".chart").count()
-        for fold in tab.locator("details summary").all():
-            fold.click()
+        folded = tab.locator("details:not([open]) > summary")
+        while folded.count():
+            folded.first.click()
         charts = tab.locator(".chart")
         assert charts.count() == 2 * CHARTS + 2  # of each data set, and two of training
         for chart in charts.all():
@@ -357,8 +358,29 @@ def test_pictures_open_large_and_terms_explain_themselves(
 
 
 @pytest.mark.slow
+def test_of_many_data_sets_a_link_opens_the_one(tmp_path: Path) -> None:
+    names = ("mine", "yours", "ours", "theirs")
+    few, many = (
+        write_report(evaluation(tmp_path / str(len(n)), pictures(20), names=n, resamples=20))
+        for n in (names[:3], names)
+    )
+    with visited(few, 1200, "light") as tab:
+        assert tab.locator(".set[open]").count() == 3
+    with visited(many, 1200, "light") as tab:
+        assert tab.locator(".set").count() == 4
+        assert tab.locator(".set[open]").count() == 0
+        tab.get_by_role("link", name="ours", exact=True).click()
+        assert tab.locator(".set[open]").get_attribute("id") == "data-ours"
+        tab.locator("#data-ours .picture").first.wait_for()
+        tab.goto(f"{many.as_uri()}#data-theirs")
+        tab.reload()
+        tab.locator("#data-theirs .picture").first.wait_for()
+
+
+@pytest.mark.slow
 def test_paper_shows_everything(whole: Path, tmp_path: Path) -> None:
     with visited(whole, 1200, "light") as tab:
+        opened = tab.locator("details[open]").count()
         tab.evaluate("dispatchEvent(new Event('beforeprint'))")
         for chart in tab.locator(".chart").all():
             chart.locator("svg").wait_for(state="attached")
@@ -369,7 +391,7 @@ def test_paper_shows_everything(whole: Path, tmp_path: Path) -> None:
         (tmp_path / "page.pdf").write_bytes(tab.pdf())
         tab.emulate_media(media="screen")
         tab.evaluate("dispatchEvent(new Event('afterprint'))")
-        assert tab.locator("details[open]").count() == 0
+        assert tab.locator("details[open]").count() == opened > 0
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 

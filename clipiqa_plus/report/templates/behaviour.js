@@ -96,6 +96,14 @@ document.addEventListener("input", (event) => {
   if (slider) slider.style.setProperty("--at", `${event.target.value}%`);
 });
 
+// A link to a folded part opens it.
+const unfold = () => {
+  const part = document.getElementById(location.hash.slice(1));
+  if (part instanceof HTMLDetailsElement) part.open = true;
+};
+addEventListener("hashchange", unfold);
+unfold();
+
 // On paper everything is open.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details:not([open])")) { fold.open = true; fold.dataset.printed = ""; }
