@@ -3,7 +3,8 @@
 Run it from the repository root: python benchmarks/level.py [--repeats 1000] [--cases 0 1 2 3]
 
 Level: how often two equal sources are called different at 5%. Its standard error is 0.007 at 1,000
-repeats. Power: how often a source is told from a worse one, whose errors are 1.15 times as large.
+repeats. Power: how often a source is told from a worse one, whose errors are 1.15 times as large;
+of before and after, how often a mean gain of 0.02 is found.
 Tests "as written" are those of the standards, which take pictures (or pairs of pictures) as
 independent; all others decide verdicts.
 """
@@ -35,6 +36,8 @@ CASES = ((200, 0), (200, 20), (2000, 0), (2000, 200))
 """Pictures, and contents; 0: every picture has its own."""
 WORSE = 1.15
 """Size of the errors of the worse source, for the power."""
+GAIN = 0.02
+"""Mean gain of after over before, for the power."""
 PAIRS = 50_000
 """Pairs of pictures in Krasula's analysis."""
 FLIPS = 499
@@ -58,8 +61,8 @@ def simulate(n: int, contents: int, worse: float, rng: np.random.Generator) -> p
     return table.assign(content=content.astype(str)) if contents else table
 
 
-def p_values(scores: pd.DataFrame) -> dict[str, float]:
-    """Return the p-value of every test that applies."""
+def p_values(scores: pd.DataFrame, gain: float = 0.0) -> dict[str, float]:
+    """Return the p-value of every test that applies; before is a, after is b with this gain."""
     x, mos = scores[["a", "b"]].to_numpy().T, scores["mos"].to_numpy()
     groups = scores["content"].to_numpy() if "content" in scores else None
     found = {
@@ -90,7 +93,7 @@ def p_values(scores: pd.DataFrame) -> dict[str, float]:
         ranks = (ranks - ranks.mean(axis=2, keepdims=True)) / ranks.std(axis=2, keepdims=True)
         within = (ranks[:2] * ranks[2]).mean(axis=2)
         found["Wilcoxon over contents"] = wilcoxon(within[0].tolist(), within[1].tolist())
-    change = paired(a, b, groups, FLIPS)
+    change = paired(a, b + gain, groups, FLIPS)
     found["before/after: mean difference"] = change["p_difference"]
     found["before/after: win rate"] = change["p_win_rate"]
     return found
@@ -99,7 +102,8 @@ def p_values(scores: pd.DataFrame) -> dict[str, float]:
 def rejections(n: int, contents: int, worse: float, repeats: int) -> pd.Series:
     """Return how often each test rejects at 5%."""
     rng = np.random.default_rng([n, contents, round(100 * worse)])
-    rows = [p_values(simulate(n, contents, worse, rng)) for _ in range(repeats)]
+    gain = GAIN if worse > 1 else 0.0
+    rows = [p_values(simulate(n, contents, worse, rng), gain) for _ in range(repeats)]
     return (pd.DataFrame(rows) <= 0.05).mean()
 
 

@@ -102,7 +102,6 @@ def vote_table(scores: pd.DataFrame, votes: pd.DataFrame, sources: Sequence[str]
         "pairs": len(counted.pairs),
         "pictures": len(counted.pictures),
         "resampled": text,
-        "note": note,
     }
     rows = [
         {
@@ -115,10 +114,17 @@ def vote_table(scores: pd.DataFrame, votes: pd.DataFrame, sources: Sequence[str]
             "gain_high": found.gain_high[i] if i else np.nan,
             "verdict": _verdict(found.gain_low[i], found.gain_high[i]) if i else "",
             **shared,
+            "note": "; ".join(filter(None, [note, _unanimous(name, found.value[i])])),
         }
         for i, name in enumerate(sources)
     ]
     return pd.DataFrame(rows)
+
+
+def _unanimous(name: str, accuracy: float) -> str:
+    """Why an accuracy of 0 or 1 has no interval."""
+    agree = {0.0: "no vote agrees", 1.0: "all votes agree"}.get(accuracy)
+    return f"{agree} with {name}: no interval" if agree else ""
 
 
 NO_VOTES = pd.DataFrame()

@@ -116,7 +116,8 @@ def resampled_accuracy(
 
     Returns:
         The accuracies; intervals are NaN with fewer than
-        :data:`~clipiqa_plus.metrics.resampling.FEWEST_UNITS` units of a kind.
+        :data:`~clipiqa_plus.metrics.resampling.FEWEST_UNITS` units of a kind, and those of an
+        accuracy of 0 or 1, which is the same in every resample.
     """
     ours, total = np.atleast_2d(np.asarray(agreeing, np.float64)), np.asarray(decided, np.float64)
     value = ours.sum(axis=1) / total.sum() if total.sum() else np.full(len(ours), np.nan)
@@ -138,6 +139,7 @@ def resampled_accuracy(
                 sums.append(weight @ ours.T / size[:, None])
     samples = np.concatenate(sums) if sums else np.empty((0, len(ours)))
     ends = np.array([interval(column, level) for column in samples.T]).reshape(-1, 2)
+    ends[np.isin(value, (0, 1))] = np.nan
     gains = np.array([interval(column, level) for column in (samples - samples[:, :1]).T])
     gains = gains.reshape(-1, 2)
     return Accuracies(value, ends[:, 0], ends[:, 1], value - value[0], gains[:, 0], gains[:, 1])

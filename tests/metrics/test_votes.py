@@ -85,3 +85,10 @@ def test_gains_come_from_the_same_resamples() -> None:
     assert found.low[0] < found.value[0] < found.high[0]
     few = resampled_accuracy(one, wins.sum(axis=1), [np.arange(200) % 4], resamples=100)
     assert np.isnan(few.low[0])
+    sure = resampled_accuracy(
+        np.stack([one, wins[:, 0]]), wins.sum(axis=1), [pairs], resamples=100
+    )  # every resample of the second has accuracy 1, which is no reason to be certain
+    assert sure.value[1] == 1
+    assert np.isnan([sure.low[1], sure.high[1]]).all()
+    assert sure.low[0] < sure.high[0] < 1
+    assert sure.gain_low[1] < sure.gain[1] < sure.gain_high[1]

@@ -73,7 +73,7 @@ def save(
 
 def render(summary: pd.DataFrame) -> FittedTable:
     """Return the summary as a table for the terminal."""
-    notes = ["[95% interval] and p by sign flips; p holm: corrected over all scores"]
+    notes = ["[95% interval] and p by sign flips (win rate: Wilson); p holm: over all scores"]
     return FittedTable(printable(shown(summary)), "after minus before", notes)
 
 
