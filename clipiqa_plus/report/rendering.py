@@ -34,6 +34,14 @@ def compact(content: Any) -> Markup:
     return Markup(text)
 
 
+def setting(value: Any) -> str:
+    """A setting as text: a pair or scale with slashes between its prompts, None as a dash."""
+    if isinstance(value, list | tuple):
+        parts = (" / ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for v in value)
+        return ", ".join(parts)
+    return "-" if value is None else str(value)
+
+
 @cache
 def library() -> Markup:
     """Vega, the Vega-Lite that Altair writes for, and Vega-Embed in one script."""
@@ -47,6 +55,6 @@ def library() -> Markup:
 def _environment() -> Environment:
     templates = FileSystemLoader(Path(__file__).parent / "templates")
     made = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters["number"] = number
+    made.filters.update(number=number, setting=setting)
     made.globals.update(terms=TERMS, palette=PALETTE)
     return made

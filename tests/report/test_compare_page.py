@@ -37,6 +37,7 @@ def comparison(folder: Path, scores: tuple[str, ...] = ("quality",)) -> Path:
         rows.append(row)
     pictures = pd.DataFrame(rows)
     settings = {"before": "in/raw", "after": "in/<new>", "preset": "clipiqa", "backbone": "RN50"}
+    settings |= {"pairs": [["Good.", "Bad."], ["New.", "Old."]], "mean": [0.5, 0.25], "size": None}
     left_out = {"in/raw/lost & found.png": "in one folder only"}
     save(folder, summarise(pictures, scores), pictures, left_out, settings)
     return folder
@@ -49,6 +50,9 @@ def test_a_verdict_with_the_names_of_the_folders(tmp_path: Path) -> None:
     )
     assert "it wins on 78% of 20 pictures [" in page
     assert "in/raw/lost &amp; found.png: in one folder only" in page
+    assert "<dt>pairs</dt><dd>Good. / Bad., New. / Old.</dd>" in page
+    assert "<dt>mean</dt><dd>0.5, 0.25</dd>" in page
+    assert "<dt>size</dt><dd>-</dd>" in page
     both = write_comparison(comparison(tmp_path / "two", ("sharp", "bright"))).read_text()
     assert "is better than <strong>raw</strong> by <strong>sharp</strong>: " in both
     assert "is worse than <strong>raw</strong> by <strong>bright</strong>: " in both
