@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clipiqa_plus.commands.errors import run_entry
+from clipiqa_plus.commands.evaluate import evaluate
 from clipiqa_plus.commands.main import command_line
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ def main(args: list[str] | None = None) -> pd.DataFrame:
         The results, a row for each source, data set and target.
     """
     given = sys.argv[1:] if args is None else args
-    evaluate, options, _ = command_line().parse_args(["evaluate", *given])
+    chosen, options, _ = command_line().parse_args(["evaluate", *given])
+    if chosen is not evaluate:  # --help or --version
+        chosen(*options.args, **options.kwargs)
+        sys.exit()
     results: pd.DataFrame = evaluate(*options.args, **options.kwargs, command=given)
     return results
 

@@ -10,6 +10,8 @@ from typing import Any
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, by the convention of shells: 128 plus the signal's number."""
+PIPE_CLOSED = 141
+"""Exit code where the reader of a pipe has left: 128 plus the number of SIGPIPE."""
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 """Errors that users can fix: wrong options, wrong or missing files, missing packages."""
@@ -28,6 +30,9 @@ def run_entry(main: Callable[[], Any]) -> None:
     """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(closed_pipe())
     except USER_ERRORS as error:
         if os.environ.get(TRACEBACK):
             raise
@@ -40,6 +45,13 @@ def run_entry(main: Callable[[], Any]) -> None:
             raise
         print(f"\n{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def closed_pipe() -> int:
+    """Return the exit code where the reader of a pipe has left, as ``head`` does; say nothing."""
+    # Python writes what is left when it exits, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
 
 
 def interrupted(stop: KeyboardInterrupt | SystemExit) -> str | None:

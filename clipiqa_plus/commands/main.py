@@ -7,18 +7,25 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import App, Parameter
 
 from clipiqa_plus import __version__, commands
-from clipiqa_plus.commands.errors import INTERRUPTED, TRACEBACK, USER_ERRORS, interrupted
+from clipiqa_plus.commands.errors import (
+    INTERRUPTED,
+    TRACEBACK,
+    USER_ERRORS,
+    closed_pipe,
+    interrupted,
+)
 
 DESCRIPTION = "Image quality scores by prompting CLIP: train, compare, score, share."
 
 
 def command_line() -> App:
     """Return the whole command line: the ``app`` of every module of this room."""
-    options = Parameter(negative=(), consume_multiple=True)
+    options = Parameter(negative=(), consume_multiple=True, show_default=as_typed)
     app = App(
         "clipiqa",
         help=DESCRIPTION,
@@ -33,6 +40,12 @@ def command_line() -> App:
     return app
 
 
+def as_typed(default: Any) -> str | None:
+    """Return a default for the help: as one would type it; None, and no values, are not shown."""
+    values = default if isinstance(default, list | tuple) else [default]
+    return " ".join(str(value) for value in values if value is not None) or None
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -45,6 +58,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     try:
         result = command_line()(args, result_action="return_value")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return closed_pipe()
     except (*USER_ERRORS, RuntimeError) as error:
         if os.environ.get(TRACEBACK):
             raise

@@ -12,7 +12,10 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from clipiqa_plus.prompts.words import Words
 
-Pairs = Annotated[list[tuple[str, str]] | None, Parameter(name="--pair", consume_multiple=False)]
+Pairs = Annotated[
+    list[tuple[str, str]] | None,
+    Parameter(name="--pair", consume_multiple=False, metavar="HIGH LOW"),
+]
 """Antonym pairs, one for each ``--pair``; the first prompt may begin with a name and ``=``."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
+import evaluate
 from clipiqa_plus import __version__, commands
-from clipiqa_plus.commands.main import command_line, main
+from clipiqa_plus.commands.main import as_typed, command_line, main
+
+ROOT = Path(__file__).parents[2]
 
 
 def functions(app: App, words: str = "") -> Iterator[tuple[str, App]]:
@@ -70,6 +74,39 @@ def test_every_topic_is_picked_up(
     assert capsys.readouterr().out == "hello you\n"
     main(["--help"])
     assert "Say hello." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("default", "shown"),
+    [("zero_shot", "zero_shot"), (("a", "b"), "a b"), ([0.5], "0.5"), (0, "0"), ((), None)],
+)
+def test_help_shows_defaults_as_one_types_them(default: object, shown: str | None) -> None:
+    assert as_typed(default) == shown
+    assert as_typed(None) is None
+
+
+@pytest.mark.parametrize(("words", "shown"), [("--help", "--prompts"), ("--version", __version__)])
+def test_the_entry_file_answers_as_the_command_does(
+    words: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([words])
+    assert not stop.value.code
+    assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["-m clipiqa_plus.commands.main data list", "evaluate.py --help", "train.py --help"],
+)
+def test_a_reader_that_leaves_is_no_error(command: str) -> None:
+    ends = os.pipe()
+    os.close(ends[0])  # nobody reads
+    with os.fdopen(ends[1], "w") as closed:
+        done = subprocess.run(
+            [sys.executable, *command.split()], cwd=ROOT, stdout=closed, stderr=subprocess.PIPE
+        )
+    assert done.stderr == b""
 
 
 @pytest.mark.parametrize("words", COMMANDS)
