@@ -51,8 +51,8 @@ class CLIPIQAPlus(LightningModule):
     """CLIP-IQA and CLIP-IQA+ in one module.
 
     Args:
-        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``photo``), or with
-            what no file records of them a BackboneSpec, or a FrozenCLIP to share.
+        backbone: Name or path of CLIP weights (``RN50``, ``ViT-B/32``, ..., ``photo``), or a
+            BackboneSpec that also states what no file records of them, or a FrozenCLIP to share.
         pos_embedding: Positional embedding of the image tower: ``none`` (as in the paper), ``grid``
             (resized to the cells of the picture) or ``table`` (as in pyiqa and the official code),
             see :data:`~clipiqa_plus.clip.image_tower.PosEmbedding`. By default ``none`` on a

@@ -26,7 +26,7 @@ def get_benchmark(name: str, /, *, root: str | None = None, url: str | None = No
 
     Args:
         name: Short name, see 'clipiqa data list'.
-        root: Destination folder (default: data/<name>).
+        root: Destination folder (default: data/NAME).
         url: Another address of the same files, such as a nearby mirror.
     """
     from clipiqa_plus.data.check import render_check
@@ -71,7 +71,7 @@ def overlap(
 ) -> None:
     """List the pictures of one data set that have a duplicate in another, or in its own training.
 
-    Identical files, and near duplicates: near by image features, which are encoded once, and alike
+    Finds identical files, and near duplicates: similar in image features, encoded once, and similar
     in their pixels.
 
     Args:

@@ -59,14 +59,14 @@ def evaluate(
 
     Args:
         prompts: zero_shot, prompt files and runs; NAME=PATH names one.
-        data: Recipes with a data section, by path or name, see 'clipiqa recipes'; benchmarks: all.
+        data: Recipes with data, by path or name, see 'clipiqa recipes'; benchmarks stands for all.
         root: Folder of all benchmarks (default: data).
         part: The part to evaluate.
         repeats: Test on this many random splits instead.
         train: With --repeats: recipe to train with in each split.
         backbone: Name or weights file (default: the prompt file's, else the recipe's, else RN50).
-        pair: Own words of zero_shot, instead of the recipe's: see 'clipiqa score'. Several are one
-            for each target, if the recipe has a score for each pair, or else averaged.
+        pair: Your own words for zero_shot, instead of the recipe's: see 'clipiqa score'. Several
+            give one score per target if the recipe has a score for each pair, else their mean.
         scale: In place of pairs.
         views: Score these views of each picture instead, which is not the published score.
         over_views: Take the mean or the median over the views.
@@ -134,7 +134,7 @@ def evaluate(
             sources = evaluation.load_sources(prompts, tower, **fixed)
             if repeats:
                 if isinstance(given, MixedData | VoteData):
-                    raise ValueError(f"--repeats splits one data set with MOS, and {name} is none")
+                    raise ValueError(f"--repeats splits one data set with MOS; {name} is not one")
                 splits = (repeats, train, folder / name, device, cache, root)
                 table = random_splits.repeated(path, sources, *splits)
                 console.print(random_splits.render_repeats(name, table))

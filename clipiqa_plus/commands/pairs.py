@@ -25,7 +25,7 @@ class ScaleOptions:
     """A scale of own words in place of antonym pairs."""
 
     scale: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None
-    """Own scale instead of pairs: three prompts or more, the best first, or the name acr
+    """Your own scale instead of pairs: three prompts or more, the best first, or the name acr
     (excellent, good, fair, poor, bad). The score is the expected grade."""
     grades: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None
     """With --scale: a grade in [0, 1] for each prompt, falling (default: evenly spaced, 1 to 0)."""
@@ -39,7 +39,7 @@ class ScaleOptions:
         """
         if self.scale is None:
             if self.grades is not None:
-                raise ValueError("--grades are those of the prompts of --scale: give it too")
+                raise ValueError("--grades belong to the prompts of --scale: give --scale too")
             return {}
         from clipiqa_plus.prompts.scales import check_grades
         from clipiqa_plus.prompts.words import name_scales
@@ -81,7 +81,7 @@ def words_of(pairs: Sequence[tuple[str, str]] | None) -> Words | None:
     own = list(name_pairs(plain))
     names = [name or unnamed for (name, _), unnamed in zip(given, own, strict=True)]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"--pair: two antonym pairs are named {twice!r}; give one another name")
+        raise ValueError(f"--pair: two antonym pairs are named {twice!r}; rename one")
     words = dict(zip(names, plain, strict=True))
     name_pairs(words)
     return words

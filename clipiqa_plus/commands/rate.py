@@ -33,7 +33,7 @@ def suggest(
 
     Args:
         pictures: Folder of pictures, searched recursively.
-        prompts: Prompt files, runs or ensembles that are asked, at least two contexts in all.
+        prompts: Prompt files, runs or ensembles to compare, with at least two contexts in all.
         kind: stars: people give one to five; pairs: they choose the better of two.
         count: Largest number of pictures, or of pairs.
         out: HTML file to write.

@@ -38,11 +38,11 @@ def labels(
         out: Folder for table and page. An interrupted study is resumed.
         sizes: Number of training set sizes, from 25 ratings to all.
         draws: Random draws of each size.
-        most: The largest number of ratings (default: all of the training and validation part).
-        shots: These numbers of ratings instead, from 15 on, as in --shots 15 25 50 100.
-        start: Also learn from these prompts, files or runs of any data set, instead of from random
+        most: The largest number of ratings (default: all of the training and validation parts).
+        shots: These numbers of ratings instead, each at least 15, as in --shots 15 25 50 100.
+        start: Also start from these prompts, files or runs of any data set, not only from random
             context tokens; NAME=PATH names one.
-        pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
+        pair: Your own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         stated: About its weights.
         dir: Folder of the features (default: as in training).
@@ -106,7 +106,7 @@ def seeds(
         out: Folder for table, page and ensemble.safetensors. An interrupted study is resumed.
         count: Number of seeds.
         bags: Train each on a bootstrap bag of the training part.
-        pair: Own words to learn around, instead of the recipe's: see 'clipiqa score'.
+        pair: Your own words to learn around, instead of the recipe's: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         stated: About its weights.
         dir: Folder of the features (default: as in training).
@@ -154,7 +154,7 @@ def prompts(
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Compare layouts of prompts by folds of the training and validation part.
+    """Compare layouts of prompts by folds of the training and validation parts.
 
     Each option takes several values; every combination is fitted. What is not given stays as in the
     recipe, except for n_ctx (4, 8, 16) and position (middle, front, end).
@@ -169,7 +169,7 @@ def prompts(
         loss: Losses.
         init: Starting words, or random.
         folds: Number of folds; contents stay together.
-        pair: Own words, each a layout of its own beside those of pairs: see 'clipiqa score'.
+        pair: Your own words, each a layout of its own beside those of pairs: see 'clipiqa score'.
         backbone: Name or weights file (default: the recipe's).
         stated: About its weights.
         dir: Folder of the features (default: as in training).
@@ -203,8 +203,8 @@ def prompts(
     table = study.over_folds(done)
     note = (
         f"{folds} folds of the {len(inputs.rated):,} pictures of the training and validation "
-        "part: one tests, the next validates, the others train. behind: difference to the first "
-        "row; noise: it is less than two standard errors over folds. The test part stays unused."
+        "parts: one tests, the next validates, the others train. behind: difference from the first "
+        "row; noise: is it less than two standard errors over folds? The test part stays unused."
     )
     _finish(Path(out), "Which prompts to learn", study.sentence(done), table, dots(done), note)
 
@@ -224,11 +224,11 @@ def words(
     """Compare antonym pairs zero-shot, on several backbones and data sets.
 
     Args:
-        data: Recipes with a data section, by path or name, see 'clipiqa recipes'; benchmarks: all.
-        backbones: Names or weights files; those that cannot be had are listed.
+        data: Recipes with data, by path or name, see 'clipiqa recipes'; benchmarks stands for all.
+        backbones: Names or weights files; unavailable ones are listed.
         root: Folder of all benchmarks (default: data).
         out: Folder for table and page. An interrupted study is resumed.
-        pair: Own words, instead of all built-in pairs: see 'clipiqa score'.
+        pair: Your own words, instead of all built-in pairs: see 'clipiqa score'.
         dir: Folder of the features (default: as in training).
         device: Such as cpu or cuda (default: the GPU if there is one).
         overwrite: Start again from scratch.
@@ -256,7 +256,7 @@ def words(
     for name, reason in missing.items():
         print(f"not tried: {name}: {reason}", file=sys.stderr)
     if done.empty:
-        raise FileNotFoundError("none of the backbones can be had")
+        raise FileNotFoundError("none of the backbones is available")
     table = study.by_data(done)
     note = "SRCC of the test parts, zero-shot; mean: over the data sets."
     title = "Words, backbones and data sets"

@@ -73,7 +73,7 @@ class IQADataModule(LightningDataModule):
         split: ``official``, ``random``, ``content``, ``kfold``, or the path of a split file.
             None uses the benchmark's default.
         fractions: Shares of train, val and test for random and content splits.
-        repeat: Number of the random repeat, or of the fold.
+        repeat: Index of the random repeat, or of the fold, from 0.
         folds: Number of folds of a ``kfold`` split.
         seed: Seed of random splits.
         order_seed: Seed of the order and the views in training.

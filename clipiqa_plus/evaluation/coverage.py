@@ -64,7 +64,7 @@ def coverage_lines(record: Mapping[str, Any]) -> list[str]:
             for target, row in facts.get("coverage", {}).items():
                 lines.append(
                     f"{data} ({target}): the {LEVEL:.0%} intervals of {source}, score +- "
-                    f"{row['half_width'] * (high - low):.3g} on the MOS scale, hold "
-                    f"{row['share']:.1%} of the opinions of {row['n']:,} pictures"
+                    f"{row['half_width'] * (high - low):.3g} on the MOS scale, contain "
+                    f"{row['share']:.1%} of the MOS of {row['n']:,} pictures"
                 )
     return lines

@@ -60,7 +60,7 @@ def name_sources(specs: Sequence[str]) -> dict[str, str]:
     names = [given.get(index, name) for index, name in enumerate(names)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"--prompts: two sources are named {twice!r}; give one another NAME=PATH")
+        raise ValueError(f"--prompts: two sources are named {twice!r}; rename one with NAME=PATH")
     return dict(zip(names, sources, strict=True))
 
 

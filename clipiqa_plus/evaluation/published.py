@@ -229,7 +229,7 @@ _ENTRIES = (
     Published(
         "spaq-zero-shot",
         "zero-shot, one pair, the official code's fifth of SPAQ at short side 512",
-        f"{_PAPER}, quoted from memory: read it there first",
+        f"{_PAPER}, quoted from memory: check it there first",
         "spaq",
         near(0.738, 0.02),
         near(0.735, 0.02),

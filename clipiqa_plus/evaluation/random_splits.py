@@ -83,7 +83,7 @@ def repeated(
     for name, group in results[results["note"] != ""].groupby("prompts", sort=False):
         splits, first = group["repeat"].nunique(), group["note"].iloc[0]
         warnings.warn(
-            f"in {splits} of {repeats} splits {name} is tested on pictures of its training: "
+            f"in {splits} of {repeats} splits {name} is tested on pictures it was trained on: "
             f"in the first of them {first}",
             stacklevel=2,
         )

@@ -230,7 +230,7 @@ def _prompts(entry: Published, given: str | os.PathLike[str] | None) -> Path | N
     assert path is not None
     if not path.is_file():
         raise FileNotFoundError(
-            f"prompts: no file {path}. {wanted.obtain}. It belongs there, or --prompts names it"
+            f"prompts: no file {path}. {wanted.obtain}. Put it there, or name it with --prompts"
         )
     digest = sha256_of(path)
     if not digest.startswith(wanted.sha256):

@@ -45,7 +45,7 @@ def seen_note(source: Source, data: IQADataModule, part: str) -> str:
 
 def _unknown(facts: Mapping[str, object], data: IQADataModule) -> str:
     same = bool(data.name) and facts.get("dataset") == data.title
-    return "may be trained on some of these pictures: its split is unknown" if same else ""
+    return "possibly trained on some of these pictures: its split is unknown" if same else ""
 
 
 def with_notes(compared: Comparison, notes: Mapping[str, str]) -> Comparison:

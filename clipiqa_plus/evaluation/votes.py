@@ -177,7 +177,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
         if row.verdict in ("better", "worse", "not told apart"):
             first = table.loc[table["data"] == row.data, "prompts"].iloc[0]
             word = "from" if row.verdict == "not told apart" else "than"
-            against = f": {row.verdict} {word} {first} by {row.gain:+.3f}"
+            against = f": {row.verdict} {word} {first}, gain {row.gain:+.3f}"
             against += f" [{row.gain_low:+.3f}, {row.gain_high:+.3f}]"
         votes = f"{row.votes:,} votes of {row.data}"
         found.append(f"{row.prompts} agrees with {row.accuracy:.3f}{ends} of {votes}{against}.")

@@ -29,7 +29,7 @@ class CLIPIQAScore(Metric):
         backbone: Replaces the preset's, see :func:`~clipiqa_plus.inference.scorer.load`.
         pairs: Own antonym pairs, see :func:`~clipiqa_plus.inference.scorer.load`.
         views: Views to score, see :func:`~clipiqa_plus.inference.scorer.load`.
-        scales: Own scales, see :func:`~clipiqa_plus.inference.scorer.load`.
+        scales: Your own scales, see :func:`~clipiqa_plus.inference.scorer.load`.
         grades: Their grades, see :func:`~clipiqa_plus.inference.scorer.load`.
         kwargs: Arguments of :class:`torchmetrics.Metric`.
 

@@ -135,7 +135,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "qualiclip-pyiqa",
-            "the same at temperature 2, as in pyiqa: another scale, and another order, since the "
+            "qualiclip at temperature 2, as in pyiqa: another scale, and another order, since the "
             "pairs are averaged after the softmax",
             "IQA-PyTorch, pyiqa/archs/qualiclip_arch.py, metric 'qualiclip'",
             pos_embedding="none",

@@ -203,7 +203,7 @@ def _own_words(
     """Own pairs or scales by the names of their scores; None if there are none."""
     if scales is None:
         if grades is not None:
-            raise ValueError("grades are those of the prompts of a scale: give scales too")
+            raise ValueError("grades belong to the prompts of a scale: give scales too")
         return None if pairs is None else {**name_pairs(pairs)}
     if pairs is not None:
         raise ValueError("give own pairs or own scales, not both")

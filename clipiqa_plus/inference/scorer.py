@@ -301,7 +301,7 @@ def load(
         views: Score these views of a picture in its place, which is not the published score: one of
             :data:`~clipiqa_plus.data.transforms.EVALUATION_VIEWS`.
         over_views: From the scores of the views to the picture's: their mean or median.
-        scales: Own scales in place of pairs, each a built-in name or prompts, that of the best
+        scales: Your own scales in place of pairs, each a built-in name or prompts, that of the best
             grade first; or a mapping from names of scores to scales.
         grades: Grades of their prompts, in [0, 1] and falling; None spaces them evenly, 1 to 0.
 

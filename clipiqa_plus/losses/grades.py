@@ -70,7 +70,7 @@ def soft_grades(mos: Tensor, mos_std: Tensor | None, grades: int | Tensor) -> Te
 def grade_targets(
     mos: Tensor, mos_std: Tensor | None, counts: Tensor | None, grades: int | Tensor
 ) -> Tensor:
-    """Return the distributions over grades that a model shall predict.
+    """Return the distributions over grades that a model should predict.
 
     Args:
         mos: [B, T] normalised MOS.

@@ -160,7 +160,7 @@ def logistic_mapping(prediction: Tensor, target: Tensor, parameters: Literal[4, 
         True
     """
     if parameters not in (4, 5):
-        raise ValueError(f"parameters of the logistic is {parameters}; give 4 or 5")
+        raise ValueError(f"logistic with {parameters} parameters; give 4 or 5")
     x, y = _checked(prediction, target)
     name = "logistic mapping"
     if _enough(name, x, parameters + 1) and _varies(name, x, y):

@@ -65,7 +65,7 @@ class CosineSchedule(CosineAnnealingLR):
             raise ValueError(
                 f"the training has {steps} steps and the cosine schedule a period of {length}: "
                 "end within it (trainer.max_steps, trainer.max_epochs), give a longer one "
-                "(model.period), or take model.schedule constant"
+                "(model.period), or set model.schedule to constant"
             )
         super().__init__(optimizer, T_max=int(length), eta_min=min_lr)
 

@@ -53,7 +53,7 @@ def name_pairs(words: Words) -> dict[str, AntonymPair]:
     pairs = resolve_pairs(given)
     for pair in pairs:
         if len({prompt.strip() for prompt in pair}) < 2:
-            raise ValueError(f"antonym pair {list(pair)}: both prompts are the same: 0.5 always")
+            raise ValueError(f"antonym pair {list(pair)}: both prompts are the same: always 0.5")
     names = names or [pair_name(pair) for pair in pairs]
     _check_names(pairs, names, "antonym pair")
     return dict(zip(names, pairs, strict=True))
@@ -94,7 +94,7 @@ def _check_names(words: Sequence[Scale], names: Sequence[str], kind: str) -> Non
         if words.count(prompts) > 1:
             raise ValueError(f"{kind} {list(prompts)} is given twice")
         if names.count(name) > 1:
-            raise ValueError(f"two {kind}s are named {name!r}; give one another name")
+            raise ValueError(f"two {kind}s are named {name!r}; rename one")
         is_text = bool(name) and name == name.strip() and name.isprintable()
         if not is_text or name[0] in _FORMULA or name in RESERVED:
             raise ValueError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 _CHANCE = "Probability of such a difference if both sources were equal, by sign flips"
 _DELONG = (
-    "DeLong's test as the standard writes it. It takes pairs of pictures as independent, though "
-    "they share pictures, calls equal sources different far too often, and decides no verdict."
+    "DeLong's test as the standard writes it. It treats pairs of pictures as independent though "
+    "they share pictures, so it calls equal sources different far too often; no verdict uses it."
 )
 
 TERMS = {
@@ -14,7 +14,7 @@ TERMS = {
     "SRCC": "Spearman's rank correlation of scores with MOS: do both put the pictures in the same "
     "order? 1: the same order, 0: unrelated, -1: the opposite order.",
     "PLCC": "Pearson's correlation of scores with MOS: do the points lie on a rising line?",
-    "KRCC": "Kendall's tau: of all pairs of pictures, the share ordered as people do less the "
+    "KRCC": "Kendall's tau: of all pairs of pictures, the share in people's order less the "
     "share ordered the other way.",
     "RMSE": "Root mean square of score less MOS, both on [0, 1]: the typical error.",
     "PLCC_logistic": "PLCC after a monotonic curve (VQEG's four-parameter logistic) was fitted "
@@ -27,7 +27,7 @@ TERMS = {
     "SRCC_share": "SRCC as a share of its noise ceiling.",
     "PLCC_share": "PLCC as a share of its noise ceiling.",
     "F": "Ratio of the variances of both sources' residuals; above 1 the row's source has the "
-    "smaller ones.",
+    "smaller variance.",
     "p_F": "F-test of the residuals' variances; it treats both sources' residuals as independent.",
     "dRMSE_logistic5": "Difference in RMSE after the logistic of five parameters; below 0 is "
     "better.",
@@ -53,21 +53,21 @@ TERMS = {
     "outlier_ratio": "ITU-T P.1401: share of pictures whose error exceeds the 95% interval of "
     "their MOS.",
     "grades": "Number of grades of a scale of prompts; 2 is an antonym pair.",
-    "EMD": "Earth mover's distance of the predicted distribution over grades to that of the "
+    "EMD": "Earth mover's distance from the predicted distribution over grades to that of the "
     "raters: by how much of the scale ratings would have to move; mean over pictures, 0 is best.",
-    "JS": "Jensen-Shannon divergence of the predicted distribution over grades to that of the "
+    "JS": "Jensen-Shannon divergence of the predicted distribution over grades from that of the "
     "raters, in bits; mean over pictures, 0 is best.",
-    "std": "Deviation of single ratings as a source predicts it, on [0, 1]; mean over pictures.",
-    "std_raters": "Deviation of the raters' single ratings, on [0, 1]; mean over pictures.",
+    "std": "Predicted standard deviation of single ratings, on [0, 1]; mean over pictures.",
+    "std_raters": "Standard deviation of the raters' ratings, on [0, 1]; mean over pictures.",
     "std_SRCC": "SRCC of predicted and known deviations: does a source know what people disagree "
     "about?",
     "std_RMSE": "Root mean square of predicted less known deviations.",
     "interval": "95% bootstrap interval: pictures, or whole contents where they are known, are "
     "drawn again with replacement, and 95% of the results lie in it.",
     "sign flips": "Paired permutation test: if two sources were equal, exchanging their scores "
-    "within a content would change nothing but chance.",
-    "dSRCC": "Difference in SRCC to the source compared with; above 0 is better.",
-    "dPLCC": "Difference in PLCC to the source compared with; above 0 is better.",
+    "within a content would change the result only by chance.",
+    "dSRCC": "Difference in SRCC from the source it is compared with; above 0 is better.",
+    "dPLCC": "Difference in PLCC from the source it is compared with; above 0 is better.",
     "p_SRCC": "Probability of a difference in SRCC at least this large if both sources were equal.",
     "p_PLCC": "Probability of a difference in PLCC at least this large if both sources were equal.",
     "p_holm": "The p-value that decides, after Holm's correction for the number of comparisons: "
@@ -79,11 +79,10 @@ TERMS = {
     "half.",
     "p_williams": "Williams' test of two dependent correlations; it treats pictures as independent "
     "even where they share a content.",
-    "accuracy": "Share of decided votes on pairs of pictures that prefer the one of higher score; "
+    "accuracy": "Share of decided votes on pairs of pictures that prefer the higher-scoring one; "
     "0.5 is chance.",
     "gain": "Accuracy less that of the first source; above 0 is better.",
-    "majority": "Accuracy of taking the majority of the votes on each pair: no scores can do "
-    "better.",
+    "majority": "Accuracy of following the majority vote on each pair: no scores can do better.",
     "ties": "Votes that call both pictures equally good; they do not count.",
     "resampled": "The units of intervals and tests: whole contents where they are known, since "
     "pictures of one content are alike.",
@@ -92,7 +91,7 @@ TERMS = {
     "noise ceiling": "SRCC or PLCC that another panel of as many people would reach with this one: "
     "more than that cannot be told from chance.",
     "critical difference": "Nemenyi's critical difference after Friedman's test: mean ranks over "
-    "data sets that are closer than this are not told apart (Demsar 2006).",
+    "data sets, if closer than this, are not told apart (Demsar 2006).",
     "gMAD": "Group maximum differentiation: pairs of pictures that one source calls equal and "
     "another sees as far apart as possible. The pair shows which of them is wrong.",
     "calibration": "Mean MOS of the pictures within a bin of scores: a calibrated score equals it.",

@@ -52,7 +52,7 @@ _MORE = {
     P1401: "ITU-T P.1401: monotonic mapping, RMSE* and outlier ratio",
     P1401_PAIRS: "ITU-T P.1401: sources compared",
     DISTRIBUTIONS: "Distributions over grades, against those of the raters",
-    OVERLAP: "Pictures of the training among the tested ones",
+    OVERLAP: "Training pictures among the tested ones",
 }
 """Tables behind a fold, by the name of their file."""
 

@@ -134,7 +134,7 @@ def _moved(scores: pd.DataFrame, first: str, other: str, colour: int) -> dict[st
             people, start, end = (round(float(place[n][p.id]), 1) for n in ("mos", first, other))
             caption = (
                 f"MOS {p.mos:.2f}, {first} {p.first:.2f}, {other} {p.other:.2f}: "
-                f"{abs(p.gain):.0%} of all ranks {'nearer' if p.gain > 0 else 'farther'}"
+                f"{'nearer' if p.gain > 0 else 'farther'} by {abs(p.gain):.0%} of all ranks"
             )
             place_of, _, file = p.image.rpartition("/")
             card = {"id": p.id, "folder": place_of, "file": file, "caption": caption}

@@ -39,11 +39,11 @@ def _alone(groups: Sequence[Any]) -> Markup:
     if len(tables) == 1:
         row = tables[0]
         ends = "" if math.isnan(row.SRCC_low) else f" [{row.SRCC_low:.3f}, {row.SRCC_high:.3f}]"
-        text = "{} ranks {} pictures of {} as people do with SRCC {}."
+        text = "{} ranks {} pictures of {} with SRCC {} against MOS."
         return Markup(text).format(name, f"{row.n:,}", _bold([row.data]), number(row.SRCC) + ends)
     srcc = pd.Series([row.SRCC for row in tables])
     values = map(number, (srcc.min(), srcc.max(), srcc.mean()))
-    text = "{} has SRCC {} to {} on {}, {} in the mean."
+    text = "{} has SRCC {} to {} on {}, {} on average."
     low, high, mean = values
     return Markup(text).format(name, low, high, _units(groups), mean)
 

@@ -353,7 +353,7 @@ def test_five_parameters_fit_as_well_as_a_general_optimiser(seed: int) -> None:
 
 def test_only_four_or_five_parameters_and_enough_samples() -> None:
     prediction, target = related(50, 1000)
-    with pytest.raises(ValueError, match="parameters of the logistic is 3"):
+    with pytest.raises(ValueError, match="logistic with 3 parameters"):
         logistic_mapping(prediction, target, 3)  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="5 samples, at least 6"):
         assert logistic_mapping(prediction[:5], target[:5], 5).isnan().all()

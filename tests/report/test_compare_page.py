@@ -123,7 +123,7 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
         assert rows.count() == N
         tab.get_by_role("combobox", name="Show").select_option("losses")
         assert rows.count() == 4
-        tab.get_by_label("Picture contains").fill("B>/19")
+        tab.get_by_label("Name contains").fill("B>/19")
         assert [text.split()[0] for text in rows.all_inner_texts()] == ["a<b>/19"]
         assert tab.locator("#tools output").inner_text() == "1 shown"
 

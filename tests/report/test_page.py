@@ -449,7 +449,7 @@ def test_the_verdict_is_one_sentence_with_the_given_names(folder: Path, page: Pa
     assert two.startswith(f"a ranks the pictures of mine better than zero_shot: SRCC {a} against")
     assert two.endswith(").")
     alone = said(results[1:2], differences[:0])
-    assert alone.startswith(f"a ranks 120 pictures of mine as people do with SRCC {a} [")
+    assert alone.startswith(f"a ranks 120 pictures of mine with SRCC {a} [")
     again = pd.concat([results, results.assign(data="yours")])
     both = pd.concat([differences, differences.assign(data="yours", p_holm=[0.001, 0.002])])
     both["dSRCC"] = [0.2, 0.1, 0.2, -0.1]

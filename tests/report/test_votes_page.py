@@ -43,7 +43,7 @@ def test_the_table_tells_sources_apart(tmp_path: Path) -> None:
     assert table.loc["guess", "votes"] == 400
     words = sentences(table.reset_index())
     assert words[1].startswith("learned agrees with 0.")
-    assert "better than guess by +0." in words[1]
+    assert "better than guess, gain +0." in words[1]
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def compare(
         preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
-        pair: Own words: two prompts, that of a high score first; repeat it for several.
+        pair: Your own words: two prompts, that of a high score first; repeat it for several.
         scale: In place of pairs.
         reduction: With several pairs: a score for each (none, the default) or their mean.
         stated: About its weights.

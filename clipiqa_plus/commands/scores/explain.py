@@ -27,7 +27,7 @@ def explain(
     """Find out which preset and size a table of scores comes from.
 
     The pictures are scored again under every preset that is at hand and at several sizes; presets
-    that are not are listed.
+    that are not at hand are listed.
 
     Args:
         table: Scores of any program: CSV, JSON lines or Parquet, with names of pictures.

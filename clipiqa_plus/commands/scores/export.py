@@ -32,7 +32,7 @@ def export(
         preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
-        pair: Own words, see 'clipiqa score'.
+        pair: Your own words, see 'clipiqa score'.
         scale: In place of pairs.
         reduction: With several pairs: a score for each (none) or their mean.
         stated: About its weights.

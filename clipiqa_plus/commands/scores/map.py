@@ -29,7 +29,7 @@ def map_quality(
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Draw which parts of a picture score low: dark and violet over the picture in grey.
+    """Show which parts of a picture score low: dark and violet over the picture in grey.
 
     The attention pool of a ResNet pools windows of the last feature map instead of all of it. The
     map compares places within one picture; it is no published score.
@@ -41,7 +41,7 @@ def map_quality(
         preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
-        pair: Own words, see 'clipiqa score'.
+        pair: Your own words, see 'clipiqa score'.
         scale: In place of pairs.
         stated: About its weights.
         window: Side of a window in cells of 32x32 pixels.

@@ -66,7 +66,7 @@ def score(
         preset: Name of the preset, see 'clipiqa presets'.
         prompts: Prompt file, for presets with learned prompts.
         backbone: Name or weights file, instead of the preset's.
-        pair: Own words: two prompts, that of a high score first, as in --pair "Sharp photo."
+        pair: Your own words: two prompts, that of a high score first, as in --pair "Sharp photo."
             "Blurry photo."; repeat it for several. "crisp=Sharp photo." names the score.
         scale: In place of pairs.
         reduction: With several pairs: a score for each (none, the default) or their mean.
@@ -104,7 +104,7 @@ def score(
     ready = partial(load, preset, prompts, tower, image_only=True, interval=interval, **own)
     if out is None:
         if html or overwrite or devices != 1 or engine == "ray":
-            raise ValueError("--html, --overwrite, --devices and --engine ray need --out, a file")
+            raise ValueError("--html, --overwrite, --devices and --engine ray need --out FILE")
         check_sources(paths)
         return _print_scores(ready(device=device), paths, workers, limit)
     if html and "://" in out:
@@ -131,7 +131,7 @@ def score(
 
         print(write_gallery(html, out, scorer.names, {**scorer.settings, **limit.settings}))
     if done.failed:
-        print(f"clipiqa: {done.failed:,} without a score, see {done.failures}", file=sys.stderr)
+        print(f"clipiqa: {done.failed:,} not scored, see {done.failures}", file=sys.stderr)
     return 1 if done.failed else 0
 
 

@@ -112,7 +112,7 @@ class MDID(Benchmark):
         scores = read_csv(path, ["mos"], self.obtain, header=None)["mos"]
         if not pd.api.types.is_numeric_dtype(scores):
             raise ValueError(
-                f"{path}: its lines are not numbers, such as 2.4855: another edition of the "
+                f"{path}: not one number, such as 2.4855, in each line: another edition of the "
                 f"label file. {self.obtain}"
             )
         rows = pd.Series(range(len(scores)))

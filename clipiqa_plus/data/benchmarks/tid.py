@@ -60,7 +60,7 @@ class TID2013(Benchmark):
         table = read_csv(path, ["mos", "image"], self.obtain, header=None, sep=r"\s+")
         if table["image"].isna().any() or not pd.api.types.is_numeric_dtype(table["mos"]):
             raise ValueError(
-                f"{path}: its lines are not 'score name', such as '5.51429 I01_01_1.bmp': another "
+                f"{path}: expected lines 'score name', such as '5.51429 I01_01_1.bmp': another "
                 f"edition of the label file. {self.obtain}"
             )
         pattern = r"(?P<content>I\d\d)_(?P<distortion>\d\d)_(?P<level>\d)\.bmp"

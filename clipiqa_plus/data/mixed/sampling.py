@@ -60,7 +60,7 @@ def shares(sampling: Sampling, sizes: Mapping[str, int]) -> NDArray[np.float64]:
     else:
         raise ValueError(f"sampling {sampling!r}; choose size, equal, or a weight for each set")
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
-        raise ValueError(f"sampling {sampling}: weights are at least 0, and one is more")
+        raise ValueError(f"sampling {sampling}: weights must not be negative or all 0")
     return weights / weights.sum()
 
 

@@ -172,7 +172,7 @@ class VoteData(IQADataModule):
                 raise ValueError(
                     f"{self.label}: no vote has both pictures in the {part} part of the "
                     f"{self.split_kind} split; change fractions, give contents that pairs do not "
-                    "cross, or take the split pairs"
+                    "cross, or set split to pairs"
                 )
         left = int(n[self.parts < 0].sum())
         across = f"; {left:,} across parts left out" if left else ""

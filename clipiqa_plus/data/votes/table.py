@@ -4,7 +4,7 @@ A file has one row per vote:
 
 - ``first``, ``second``: the two pictures;
 - ``vote``: ``first``, ``second`` or ``same``; also ``better`` and ``worse``, said of the first;
-- ``rater`` (optional): who voted; the same rater must not contradict himself;
+- ``rater`` (optional): who voted; no rater may vote both ways on one pair;
 - ``n`` (optional): number of equal votes that the row stands for;
 - ``content`` (optional): what both pictures show, such as the reference image;
 - ``split`` (optional): ``train``, ``val`` or ``test``.
@@ -54,7 +54,7 @@ def read_votes(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataF
     if absent:
         raise ValueError(
             f"{path}: no column {', '.join(absent)}; there are {', '.join(map(str, table))}. Votes "
-            "need first, second and vote: name other columns with columns"
+            "need first, second and vote: map other names with the option columns"
         )
     if table.empty:
         raise ValueError(f"{path}: there are no votes")

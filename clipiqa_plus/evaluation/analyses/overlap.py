@@ -201,8 +201,8 @@ def overlap_note(found: pd.DataFrame, left: int, tested: Pictures, trained: Pict
     if len(found):
         identical, near = (int(counts.get(kind, 0)) for kind in (IDENTICAL, NEAR_DUPLICATE))
         parts.append(
-            f"of these {len(tested.names)} pictures {identical} are identical with pictures of its "
-            f"training and {near} near duplicates of them"
+            f"of these {len(tested.names)} pictures {identical} are identical to pictures of its "
+            f"training part and {near} are near duplicates"
         )
     unknown = int((~trained.known).sum())
     if unknown:

@@ -104,7 +104,7 @@ def _read(path: Path, task: Mapping[str, Any]) -> pd.DataFrame:
         raise ValueError(f"{path}: there are no ratings")
     table["where"] = [f"{path}: row {row}" for row in range(1, len(table) + 1)]
     for row in table[table["page"] != task["id"]].itertuples():
-        raise ValueError(f"{row.where}: from page {row.page}, not {task['id']}: name its own page")
+        raise ValueError(f"{row.where}: from page {row.page}, not {task['id']}: give that page")
     table["rater"] = table["rater"].str.strip().replace("", path.stem)
     return table
 
@@ -119,7 +119,7 @@ def _check_pictures(said: pd.DataFrame, task: Mapping[str, Any], root: Path) -> 
             if name not in task["sha256"]:
                 raise ValueError(f"{where}: {name} is not on the page")
             if row[f"{column}_sha256"] != task["sha256"][name]:
-                raise ValueError(f"{where}: another hash of {name} than the page has")
+                raise ValueError(f"{where}: the hash of {name} is not that on the page")
             if name not in known:
                 path = root / name
                 if not path.is_file():

@@ -67,7 +67,7 @@ class StudyInputs:
 
     @property
     def rated(self) -> Tensor:
-        """Rows available for learning: training and validation part."""
+        """Rows available for learning: training and validation parts."""
         return torch.cat([self.train, self.val])
 
     def prompts(self, **changes: Any) -> ContextPrompts:

@@ -34,7 +34,7 @@ def rating_counts(inputs: StudyInputs, sizes: int, most: int | None = None) -> l
     Args:
         inputs: Inputs of the study.
         sizes: How many numbers.
-        most: The largest; None takes all ratings of the training and validation part.
+        most: The largest; None takes all ratings of the training and validation parts.
 
     Raises:
         ValueError: If there are fewer ratings than ``most``, or fewer than 25.
@@ -42,7 +42,7 @@ def rating_counts(inputs: StudyInputs, sizes: int, most: int | None = None) -> l
     there = len(inputs.rated)
     if max(FEWEST, most or FEWEST) > there:
         raise ValueError(
-            f"{inputs.data.label}: {there} ratings in the training and validation part, fewer "
+            f"{inputs.data.label}: {there} ratings in the training and validation parts, fewer "
             f"than {max(FEWEST, most or FEWEST)}; ask for fewer, or add ratings"
         )
     if sizes < 2:
@@ -66,7 +66,7 @@ def few_counts(inputs: StudyInputs, shots: Sequence[int]) -> list[int]:
         if not FEWEST_SHOTS <= count <= there:
             raise ValueError(
                 f"{count} ratings: give {FEWEST_SHOTS} at least, and at most the {there} of the "
-                f"training and validation part of {inputs.data.label}"
+                f"training and validation parts of {inputs.data.label}"
             )
     return sorted(set(shots))
 
@@ -202,7 +202,7 @@ def sentence(table: pd.DataFrame) -> str:
         ]
         enough = next((at for at, gain in enumerate(above) if gain < GAIN), None)
         if enough is None:
-            said.append(f"{source} still gain {GAIN} or more at {most:,} (SRCC {best:.3f})")
+            said.append(f"{source}: still a gain of {GAIN} or more at {most:,} (SRCC {best:.3f})")
         else:
             count, there = part["ratings"].iloc[enough], part["SRCC"].iloc[enough]
             said.append(

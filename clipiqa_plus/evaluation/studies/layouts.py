@@ -39,7 +39,7 @@ def folds_of(inputs: StudyInputs, folds: int) -> list[torch.Tensor]:
     try:
         splits = [kfold_split(names, folds, fold, contents=contents) for fold in range(folds)]
     except ValueError as error:
-        raise ValueError(f"{label}: the training and validation part: {error}") from error
+        raise ValueError(f"{label}: the training and validation parts: {error}") from error
     dealt = [rated[torch.from_numpy(split.test)] for split in splits]
     if (least := min(map(len, dealt))) < 3:
         raise ValueError(f"{label}: a fold of {least} pictures; give fewer folds or more ratings")
@@ -122,7 +122,7 @@ def sentence(rows: pd.DataFrame) -> str:
     best = table.iloc[0]
     varied = [option for option in OPTIONS if table[option].nunique() > 1]
     name = ", ".join(f"{option} {best[option]}" for option in varied) or "the only layout"
-    text = f"Best is {name}; expect SRCC {honest(rows):.3f} of choosing so"
+    text = f"Best is {name}; expect SRCC {honest(rows):.3f} when choosing this way"
     if alike := int(table["noise"].sum()):
         text += f" (warning: {alike} of {len(table) - 1} others are within noise of it)"
     return f"{text}."

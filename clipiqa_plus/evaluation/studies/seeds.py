@@ -81,5 +81,5 @@ def sentence(table: pd.DataFrame) -> str:
     last = table["ensemble"].iloc[-1]
     return (
         f"Over {len(table)} seeds SRCC is {mean:.3f} with a standard deviation of {std:.4f}; the "
-        f"ensemble of all has {last:.3f}, {last - mean:+.4f} to the average seed."
+        f"ensemble of all has {last:.3f}, {last - mean:+.4f} over the average seed."
     )

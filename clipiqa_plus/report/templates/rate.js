@@ -11,13 +11,13 @@ try {
   answers = (kept.answers ?? []).filter(([item]) => item < task.items.length);
   byId("rater").value = kept.rater ?? "";
 } catch {
-  problem("This browser keeps nothing: save the CSV before you close the page.");
+  problem("This browser stores no answers: save the CSV before you close the page.");
 }
 const keep = () => {
   try {
     localStorage.setItem(key, JSON.stringify({ answers, rater: byId("rater").value }));
   } catch {
-    problem("This browser keeps nothing: save the CSV before you close the page.");
+    problem("This browser stores no answers: save the CSV before you close the page.");
   }
 };
 

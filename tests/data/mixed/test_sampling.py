@@ -39,8 +39,8 @@ def test_shares(sampling: Sampling, expected: list[float]) -> None:
         ("sizes", "choose size, equal, or a weight for each set"),
         ({"a": 1, "b": 1}, r"one weight for each set \(a, b, c\) and no other; wrong: c"),
         ({"a": 1, "b": 1, "c": 1, "d": 1}, "wrong: d"),
-        ({"a": 1, "b": -1, "c": 1}, "weights are at least 0"),
-        ({"a": 0, "b": 0, "c": 0}, "and one is more"),
+        ({"a": 1, "b": -1, "c": 1}, "weights must not be negative"),
+        ({"a": 0, "b": 0, "c": 0}, "or all 0"),
     ],
 )
 def test_wrong_shares_are_refused(sampling: Sampling, message: str) -> None:

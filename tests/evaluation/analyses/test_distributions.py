@@ -121,11 +121,11 @@ def test_words_that_contradict_each_other_are_refused(clip: FrozenCLIP) -> None:
     acr = ScaleOptions(["acr"])
     with pytest.raises(ValueError, match="--pair or --scale, not both"):
         evaluate(pair=[("a", "b")], scale=acr)
-    with pytest.raises(ValueError, match="--grades are those of the prompts of --scale"):
+    with pytest.raises(ValueError, match="--grades belong to the prompts of --scale"):
         evaluate(scale=ScaleOptions(grades=[1, 0]))
     with pytest.raises(ValueError, match="give one for each of the 5 prompts"):
         evaluate(scale=ScaleOptions(["acr"], [1, 0]))
     with pytest.raises(ValueError, match="own pairs or own scales, not both"):
         ciq.load(backbone=clip, pairs=["quality"], scales=["acr"])
-    with pytest.raises(ValueError, match="grades are those of the prompts of a scale"):
+    with pytest.raises(ValueError, match="grades belong to the prompts of a scale"):
         ciq.load(backbone=clip, grades=[1, 0])

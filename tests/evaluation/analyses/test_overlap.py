@@ -167,7 +167,7 @@ def test_an_evaluation_counts_and_lists_duplicates_of_its_training(
     listed = found.overlap[found.overlap["kind"] == "identical"]
     assert listed["image"].tolist() == sorted(seen, key=data.annotations["image"].tolist().index)
     assert set(listed["prompts"]) == {"learned"}
-    note = f"of these 6 pictures {len(seen)} are identical with pictures of its training"
+    note = f"of these 6 pictures {len(seen)} are identical to pictures of its training"
     assert note in found.about["sources"]["learned"]["overlap"]
     results = compare_evaluated(found).results
     assert note in results["note"][0]

@@ -82,7 +82,7 @@ def test_choices_become_votes_that_train(tmp_path: Path) -> None:
         ("stars", "2.5", "row 2: '2.5' stars"),
         ("page", "0" * 16, "row 2: from page 0000000000000000"),
         ("image", "other.png", "row 2: other.png is not on the page"),
-        ("image_sha256", "ab", "row 2: another hash of"),
+        ("image_sha256", "ab", "row 2: the hash of"),
     ],
 )
 def test_defects_name_file_and_row(tmp_path: Path, column: str, value: str, message: str) -> None:

@@ -174,7 +174,7 @@ def test_sentence_names_the_number_after_which_nothing_is_gained() -> None:
     )
     assert labels.sentence(table) == (
         "With prompts, more than 50 ratings gain less than 0.005 (SRCC 0.400, 0.404 from 200); "
-        "probe still gain 0.005 or more at 200 (SRCC 0.200); zero-shot has 0.200."
+        "probe: still a gain of 0.005 or more at 200 (SRCC 0.200); zero-shot has 0.200."
     )
 
 
@@ -303,8 +303,8 @@ def test_selection_is_honest_and_noise_is_warned_of() -> None:
     assert table["n_ctx"].tolist() == [4, 8, 16]
     assert table["noise"].tolist() == [False, True, False]  # 16 is 0.05 behind in every fold
     assert layouts.sentence(rows) == (
-        "Best is n_ctx 4; expect SRCC 0.200 of choosing so (warning: 1 of 2 others are within "
-        "noise of it)."
+        "Best is n_ctx 4; expect SRCC 0.200 when choosing this way (warning: 1 of 2 others are "
+        "within noise of it)."
     )
 
 

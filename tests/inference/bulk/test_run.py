@@ -141,7 +141,7 @@ def test_unreadable_files_are_listed_with_the_reason(
     paths = [str(folder), str(folder / "03.png")]
     arguments = ["score", *paths, "--backbone", "demo", "--out", str(out)]
     assert main(arguments) == 1
-    assert "4 without a score, see" in capsys.readouterr().err
+    assert "4 not scored, see" in capsys.readouterr().err
     reasons = pd.read_csv(tmp_path / "scores.failed.csv").set_index("image")["reason"]
     assert "not a readable image" in reasons[str(folder / "00.png")]
     assert list(reasons.index).count(str(folder / "03.png")) == 1  # named twice, listed once
