@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from clipiqa_plus import __version__
 from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.features import FeatureCache
 from clipiqa_plus.module import CLIPIQAPlus
@@ -84,7 +85,8 @@ class TrainCLI(LightningCLI):
     def __init__(self, default_recipe: Path | None, args: list[str] | None = None) -> None:
         quiet_lightning()
         given, named = _find_recipes(_as_flags(sys.argv[1:] if args is None else args))
-        if not named and default_recipe is None:
+        asks = any(re.match(r"--(version|help_all|[\w.]+\.help)(=|$)", word) for word in given)
+        if not named and default_recipe is None and not asks:
             names = ", ".join(recipe_paths())
             raise ValueError(f"name a recipe with --config: a YAML file, or one of {names}")
         self.default_recipe = default_recipe
@@ -92,7 +94,7 @@ class TrainCLI(LightningCLI):
             CLIPIQAPlus,
             IQADataModule,
             args=given,
-            parser_kwargs={"default_config_files": [] if named else [str(default_recipe)]},
+            parser_kwargs={"default_config_files": [] if named or asks else [str(default_recipe)]},
             subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=0,
@@ -131,6 +133,12 @@ class TrainCLI(LightningCLI):
         )
         parser.add_argument(
             "--help_all", action="help", help="Show all options, including Lightning's, and exit."
+        )
+        parser.add_argument(
+            "--version",
+            action="version",
+            version=f"clipiqa_plus {__version__}",
+            help="Show the version and exit.",
         )
         # One seed for everything random in training; the data split has its own.
         parser.link_arguments("seed_everything", "model.prompts.seed", compute_fn=int)

@@ -34,6 +34,7 @@ _RUN = {
     "--licence NAME": "Licence of the learned prompts, such as CC-BY-4.0.",
     "--print_config": "Print the resolved recipe and exit.",
     "--help_all": "Show all options, including those of Lightning's Trainer and ModelCheckpoint.",
+    "--version": "Show the version and exit.",
 }
 _TRAINER = {
     "--trainer.max_steps N": "Number of optimizer steps.",

@@ -13,6 +13,7 @@ import pytest
 from cyclopts import App
 
 import evaluate
+import train
 from clipiqa_plus import __version__, commands
 from clipiqa_plus.commands.main import as_typed, command_line, main
 
@@ -85,12 +86,24 @@ def test_help_shows_defaults_as_one_types_them(default: object, shown: str | Non
     assert as_typed(None) is None
 
 
-@pytest.mark.parametrize(("words", "shown"), [("--help", "--prompts"), ("--version", __version__)])
-def test_the_entry_file_answers_as_the_command_does(
-    words: str, shown: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("evaluate.py --help", "--prompts"),
+        ("evaluate.py --version", __version__),
+        ("train.py --version", __version__),
+        ("clipiqa train --version", __version__),
+        ("clipiqa train --help_all", "--trainer.accelerator"),
+        ("clipiqa train --data.help KonIQ10k", "--data.batch_size"),
+    ],
+)
+def test_every_entry_tells_its_options_and_the_version(
+    command: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    entries = {"evaluate.py": evaluate.main, "train.py": train.main, "clipiqa": main}
+    entry, *words = command.split()
     with pytest.raises(SystemExit) as stop:
-        evaluate.main([words])
+        entries[entry](words)
     assert not stop.value.code
     assert shown in capsys.readouterr().out
 
