@@ -72,8 +72,8 @@ def write_report(folder: str | Path, page: str | Path | None = None) -> Path:
     """
     folder = Path(folder)
     path = folder / REPORT if page is None else Path(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = json.loads(existing(folder / RECORD).read_text())
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not record["data"]:
         write_text(path, render("votes.html", **_votes_context(folder, record)))
         return path

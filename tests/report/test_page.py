@@ -212,8 +212,9 @@ def test_command_makes_it_again_without_a_model(
     assert main(["report", str(folder)]) == 0
     assert capsys.readouterr().out.strip() == str(folder / "report.html")
     assert (folder / "report.html").read_bytes() == before
-    assert main(["report", str(tmp_path)]) == 1
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
     assert "no finished evaluation" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

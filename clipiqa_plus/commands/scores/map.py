@@ -53,6 +53,7 @@ def map_quality(
 
     from clipiqa_plus.data.images import read_rgb
     from clipiqa_plus.inference import load
+    from clipiqa_plus.inference.bulk.inputs import check_sources
     from clipiqa_plus.inference.quality_map import CELL, quality_map, save_map
 
     path = Path(out)
@@ -60,6 +61,7 @@ def map_quality(
         for file in (path, path.with_suffix(".npy")):
             if file.exists():
                 raise FileExistsError(f"{file}: exists; give another --out, or --overwrite")
+    check_sources([picture])
     image = read_rgb(picture)
     tower = stated.about(backbone)
     own = {"pairs": words_of(pair), **scale.words}

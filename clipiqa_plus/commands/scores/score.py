@@ -102,10 +102,11 @@ def score(
     own |= {"views": views, "over_views": over_views}
     tower = stated.about(backbone)
     ready = partial(load, preset, prompts, tower, image_only=True, interval=interval, **own)
+    if engine != "ray":  # Ray looks on its own, also beyond this computer
+        check_sources(paths)
     if out is None:
         if html or overwrite or devices != 1 or engine == "ray":
             raise ValueError("--html, --overwrite, --devices and --engine ray need --out FILE")
-        check_sources(paths)
         return _print_scores(ready(device=device), paths, workers, limit)
     if html and "://" in out:
         raise ValueError(f"--html needs a local file of scores, not {out}")
@@ -124,7 +125,8 @@ def score(
         print(f"clipiqa: interrupted; run the same command to resume {out}", file=sys.stderr)
         return INTERRUPTED
     earlier = f", {done.earlier:,} of them scored earlier" if done.earlier else ""
-    print(f"{done.scored + done.failed:,} pictures{earlier}, {done.rate:,.1f} images/s")
+    rate = f", {done.rate:,.1f} images/s" if done.rate else ""
+    print(f"{done.scored + done.failed:,} pictures{earlier}{rate}")
     print(f"{done.scored:,} scores by {scorer.settings['preset']} in {out}")
     if html and done.scored:
         from clipiqa_plus.report.gallery import write_gallery

@@ -47,8 +47,11 @@ def match_folders(before: str, after: str) -> Folders:
         raise ValueError(f"{before} and {after} are the same folder")
     first, second = _named(before), _named(after)
     shared = [name for name in first if name in second]
+    for folder, names in ((before, first), (after, second)):
+        if not names:
+            raise ValueError(f"{folder}: no pictures there")
     if not shared:
-        examples = [next(iter(names), "no pictures") for names in (first, second)]
+        examples = [next(iter(names)) for names in (first, second)]
         raise ValueError(
             f"no picture is in both {before} (such as {examples[0]}) and {after} (such as "
             f"{examples[1]}); the same picture needs the same path below them"

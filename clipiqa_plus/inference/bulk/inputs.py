@@ -15,14 +15,14 @@ STDIN = "-"
 
 
 def check_sources(sources: Sequence[str]) -> None:
-    """Check that all sources exist, before any slow work.
+    """Check that all sources exist and hold pictures, before any slow work.
 
     Args:
         sources: See :func:`find_pictures`.
 
     Raises:
         FileNotFoundError: If a source is not a file, a folder or a glob that matches files.
-        ValueError: If standard input is named twice.
+        ValueError: If there are no pictures, or standard input is named twice.
     """
     if list(sources).count(STDIN) > 1:
         raise ValueError("the list on standard input, '-', can only be read once")
@@ -35,6 +35,8 @@ def check_sources(sources: Sequence[str]) -> None:
             raise FileNotFoundError(
                 f"{source}: no such file or folder, and no file matches it{guess}"
             )
+    if STDIN not in sources and next(find_pictures(sources), None) is None:
+        raise ValueError(f"{', '.join(sources)}: no pictures there")
 
 
 def find_pictures(sources: Sequence[str]) -> Iterator[Picture]:

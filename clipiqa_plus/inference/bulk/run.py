@@ -99,8 +99,6 @@ def score_files(
     check_sources(sources)
     # A list on standard input can only be read once, so it is not counted first.
     total = None if STDIN in sources else sum(1 for _ in find_pictures(sources))
-    if total == 0:
-        raise ValueError(f"{', '.join(sources)}: no pictures there")
     begin = time.perf_counter()
     settings = {**scorer.settings, **limit.settings}
     with ExitStack() as stack:
@@ -163,7 +161,8 @@ def record(
         progress: Show progress on stderr.
     """
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+    shown = progress and total != 0
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task("", total=total)
         for rows in batches:
             for row in rows:

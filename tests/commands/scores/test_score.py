@@ -72,6 +72,23 @@ def test_what_is_nearly_right_is_named(
     assert f"Did you mean {path}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [[], ["--out", "scores.csv"], ["--backbone", "absent.pt"]])
+def test_no_pictures_are_noticed_before_any_work(
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["score", "empty", *options]) == 1
+    done = capsys.readouterr()
+    assert (done.out, done.err) == ("", "clipiqa: empty: no pictures there\n")
+    assert main(["map", "none.png", "--out", "map.png"]) == 1
+    assert "none.png: no such file or folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["torch", "torch.nn", "clipiqa_plus.inference.scorer", "PIL"])
 def test_ctrl_c_while_libraries_load_is_one_line(module: str) -> None:
