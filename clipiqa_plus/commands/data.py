@@ -37,12 +37,12 @@ def get_benchmark(name: str, /, *, root: str | None = None, url: str | None = No
 
 
 @app.command(name="check")
-def check_benchmark(name: str, /, *, root: str) -> int:
+def check_benchmark(name: str, /, *, root: str | None = None) -> int:
     """Check that a folder holds a complete benchmark.
 
     Args:
         name: Short name, see 'clipiqa data list'.
-        root: Folder of the unpacked data set.
+        root: Folder of the unpacked data set (default: data/NAME).
 
     Returns:
         The exit code: 1 if the benchmark is not complete.
@@ -50,7 +50,7 @@ def check_benchmark(name: str, /, *, root: str) -> int:
     from clipiqa_plus.data.check import check, render_check
     from clipiqa_plus.evaluation.terminal import print_table
 
-    result = check(name, root)
+    result = check(name, root or f"data/{name}")
     print_table(render_check(result))
     return 0 if result.ok else 1
 

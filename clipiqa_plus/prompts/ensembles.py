@@ -40,7 +40,7 @@ def combine_prompts(
             one has a regressor.
     """
     if len(files) < 2:
-        raise ValueError(f"{len(files)} prompt files; an ensemble takes at least 2")
+        raise ValueError(f"an ensemble takes at least 2 prompt files, not {len(files)}")
     read = [read_prompts(file) for file in files]
     first = read[0][1]
     for file, (tensors, facts) in zip(files, read, strict=True):

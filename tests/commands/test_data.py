@@ -23,10 +23,13 @@ def test_data_list_names_every_benchmark(
 
 
 def test_data_check_of_an_empty_folder_says_how_to_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "check", "koniq10k", "--root", str(tmp_path)]) == 1
     assert "koniq10k_distributions_sets.csv" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", "koniq10k"]) == 1
+    assert "KonIQ-10k in data/koniq10k" in capsys.readouterr().out
 
 
 def test_unknown_benchmark_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

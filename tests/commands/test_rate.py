@@ -106,5 +106,7 @@ def test_bad_input(
         (tmp_path / "photos").rename(tmp_path / "elsewhere")
     prompts = seeds[:1] if change == "one" else seeds
     assert main(suggested(tmp_path, prompts, *options)) == 1
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert message in told
+    assert "encoding" not in told
     assert change == "exists" or not (tmp_path / "rate.html").exists()

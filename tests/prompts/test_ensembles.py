@@ -76,5 +76,5 @@ def test_members_of_another_layout_are_refused(clip: FrozenCLIP, tmp_path: Path)
     files = [saved(clip, tmp_path, 0), saved(clip, tmp_path, 1, position="front")]
     with pytest.raises(ValueError, match="position front, but"):
         combine_prompts(files, tmp_path / "all.safetensors")
-    with pytest.raises(ValueError, match="takes at least 2"):
+    with pytest.raises(ValueError, match="takes at least 2 prompt files, not 1"):
         combine_prompts(files[:1], tmp_path / "all.safetensors")

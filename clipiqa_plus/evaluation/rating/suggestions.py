@@ -19,6 +19,8 @@ from clipiqa_plus.inference.bulk.inputs import find_files
 from clipiqa_plus.inference.probes import ProbeSource, Source
 
 Kind = Literal["stars", "pairs"]
+Members = dict[str, torch.Tensor | None]
+"""Text features of each member of a source by its name; None for a probe."""
 """What people do on the page: give one to five stars, or choose the better of two."""
 
 
@@ -98,44 +100,54 @@ def suggest(
     """
     if count < 1:
         raise ValueError(f"{count} pictures; choose at least 1")
+    asked: dict[str, Members] = {}
+    for name, source in sources.items():
+        source.require_learned()
+        asked[name] = _members(name, source.to(device))
+    names = [member for members in asked.values() for member in members]
+    if len(names) < 2:
+        raise ValueError(
+            f"{', '.join(names)}: a single prompt cannot disagree with itself; name several "
+            "prompt files, such as runs of several seeds, or an ensemble"
+        )
     data = UnratedPictures(folder)
     data.setup()
     rows = torch.from_numpy(data.rows("test"))
     tables: dict[int, torch.Tensor] = {}
-    members: dict[str, Floats] = {}
+    scores: list[Floats] = []
     for name, source in sources.items():
-        source.require_learned()
-        clip = source.to(device).backbone
+        clip = source.backbone
         if id(clip) not in tables:
             table = (cache or FeatureCache()).tables(clip, data, ["test"])["test"]
             tables[id(clip)] = table(rows, torch.zeros_like(rows))
-        members |= _member_scores(name, source, tables[id(clip)])
-    if len(members) < 2:
-        raise ValueError(
-            f"{', '.join(members)}: a single prompt cannot disagree with itself; name several "
-            "prompt files, such as runs of several seeds, or an ensemble"
-        )
-    scores = np.stack(list(members.values()))
+        scores += [_scores(m, source, tables[id(clip)], text) for m, text in asked[name].items()]
     features = next(iter(tables.values())).double().cpu().numpy()
     choose = choose_pictures if kind == "stars" else choose_pairs
-    chosen = choose(scores, features, count)
+    chosen = choose(np.stack(scores), features, count)
     if not len(chosen):
         raise ValueError("all members agree on the order of all pictures: nothing to ask")
-    return Suggestions(kind, data.annotations["image"].tolist(), chosen, list(members))
+    return Suggestions(kind, data.annotations["image"].tolist(), chosen, names)
 
 
-def _member_scores(name: str, source: Source, features: torch.Tensor) -> dict[str, Floats]:
-    """Scores [N] of each member of a source."""
+def _members(name: str, source: Source) -> Members:
+    """The members of a source by name."""
+    if isinstance(source, ProbeSource):
+        return {name: None}
+    with torch.inference_mode():
+        text = source.text_features()
+    return {name: text} if text.ndim == 3 else {f"{name}-{i}": t for i, t in enumerate(text)}
+
+
+def _scores(
+    member: str, source: Source, features: torch.Tensor, text: torch.Tensor | None
+) -> Floats:
+    """Scores [N] of a member."""
     with torch.inference_mode():
         if isinstance(source, ProbeSource):
-            found = {name: source.score_features(features)}
+            scores = source.score_features(features)
         else:
-            text = source.text_features()
-            texts = (
-                {name: text} if text.ndim == 3 else {f"{name}-{i}": t for i, t in enumerate(text)}
-            )
-            found = {n: source.score_features(features, t) for n, t in texts.items()}
-    for member, scores in found.items():
-        if scores.shape[1] != 1:
-            raise ValueError(f"{member}: {scores.shape[1]} scores for each picture; give one")
-    return {member: scores[:, 0].double().cpu().numpy() for member, scores in found.items()}
+            scores = source.score_features(features, text)
+    if scores.shape[1] != 1:
+        raise ValueError(f"{member}: {scores.shape[1]} scores for each picture; give one")
+    found: Floats = scores[:, 0].double().cpu().numpy()
+    return found
