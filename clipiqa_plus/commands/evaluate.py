@@ -119,6 +119,8 @@ def evaluate(
     kept: dict[str, Any] = {}
     if views and repeats:
         raise ValueError("--views and --repeats do not go together")
+    if part != "test" and repeats:
+        raise ValueError("--part and --repeats do not go together: each split has its test part")
     require_loggers(wandb, tensorboard)
     with results.claimed(folder):
         paths, absent = expand(data, root)

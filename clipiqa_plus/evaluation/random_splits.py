@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
+from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.evaluation.comparison import compare
 from clipiqa_plus.evaluation.evaluation import score
 from clipiqa_plus.evaluation.naming import LEARNED
@@ -45,7 +47,8 @@ def repeated(
         recipe: Recipe with the data section.
         sources: Prompt sources that are the same in every split, by name.
         repeats: Number of splits.
-        train: Recipe for learning context tokens in each split; None learns none.
+        train: Recipe for learning context tokens in each split; None learns none. If it stops early
+            by a validation metric, an eighth of the training part validates.
         out: Folder; gets ``repeats.csv``, ``over_repeats.csv`` and the runs, one per split.
         device: Where to compute.
         cache: Feature cache; pictures are encoded once for all splits.
@@ -66,12 +69,15 @@ def repeated(
     place = rooted(recipe, root)
     kind = split_kind(recipe, **place)
     tables = []
+    split: dict[str, Any] = {"split": kind, **place}
+    if train is not None and _stops_by_validation(find_recipe(train)):
+        split |= _validated(data_of(read_recipe(recipe), recipe, **split))
     for repeat in range(repeats):
-        data = data_of(read_recipe(recipe), recipe, split=kind, repeat=repeat, **place)
-        split, run = {"split": kind, "repeat": str(repeat)}, f"repeat-{repeat}"
+        data = data_of(read_recipe(recipe), recipe, repeat=repeat, **split)
         compared: dict[str, Source] = dict(sources)
         if train is not None:
-            compared[LEARNED] = _learn(find_recipe(train), recipe, place | split, out / run)
+            options, run = split | {"repeat": repeat}, out / f"repeat-{repeat}"
+            compared[LEARNED] = _learn(find_recipe(train), recipe, options, run)
         found = compare(score(compared, data, "test", device, cache), compared)
         notes = {name: seen_note(source, data, "test") for name, source in sources.items()}
         found["note"] = found["prompts"].map(notes).fillna("")
@@ -138,7 +144,20 @@ def render_repeats(name: str, results: pd.DataFrame) -> FittedTable:
     return FittedTable(pd.DataFrame(rows), title)
 
 
-def _learn(train: Path, recipe: Path, data: Mapping[str, str], run: Path) -> CLIPIQAPlus:
+def _stops_by_validation(recipe: Path) -> bool:
+    """Whether a recipe stops early by a validation metric."""
+    callbacks = (read_recipe(recipe).get("trainer") or {}).get("callbacks") or []
+    watched = [(callback.get("init_args") or {}).get("monitor", "") for callback in callbacks]
+    return any(str(metric).startswith("val/") for metric in watched)
+
+
+def _validated(data: IQADataModule) -> dict[str, Any]:
+    """The fractions of a split that has a validation part: if necessary, an eighth of train."""
+    train, val, test = data.fractions
+    return {} if val else {"fractions": [round(train * 7 / 8, 6), round(train / 8, 6), test]}
+
+
+def _learn(train: Path, recipe: Path, data: Mapping[str, Any], run: Path) -> CLIPIQAPlus:
     cli = TrainCLI(
         train,
         [

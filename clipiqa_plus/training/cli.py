@@ -66,7 +66,33 @@ class TrainParser(LightningArgumentParser):
         near += [get_close_matches(value, choices, 1, 0.5) for value in values]
         meant = " ".join(dict.fromkeys(name for names in near for name in names))
         question = f"\nDid you mean {meant}?" if meant else ""
-        self.exit(2, f"{self.prog}: {message}{question}\n(--help lists the options.)\n")
+        said = _of_wrong_type(message) or message
+        self.exit(2, f"{self.prog}: {said}{question}\n(--help lists the options.)\n")
+
+
+def _own_message(message: str) -> str:
+    """Find what a class said in the parser's list of all types that a value might have had."""
+    listed = message.partition("Errors:\n")[2].partition("\nGiven value type:")[0]
+    said = (item.strip() for item in re.split(r"^ *- ", listed, flags=re.MULTILINE))
+    own = (item for item in said if item and not item.startswith(("Expected", "Does not validate")))
+    return re.sub(r"\n +", "\n", next(own, ""))
+
+
+def _of_wrong_type(message: str) -> str:
+    """Say in one line which types an option takes; empty for other messages."""
+    option = re.search(r'Parser key "([\w.]+)"', message)
+    value = re.search(r"(?:Given|Got) value: (.+)", message)
+    expected = re.findall(r"Expected an? (.+?)(?:: |\. | but |$)", message, re.MULTILINE)
+    if not (option and value and expected):
+        return ""
+    kinds = [
+        re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[(.*)\]", r"\1\2", kind)
+        .replace("NoneType", "null")
+        .replace("dot import path string", "class")
+        for kind in expected
+    ]
+    names = sorted(set(kinds), key=lambda kind: (kind == "null", kind))
+    return f"{option[1]} is {value[1]}; expected {' or '.join(names)}"
 
 
 class TrainCLI(LightningCLI):
@@ -164,6 +190,19 @@ class TrainCLI(LightningCLI):
         if not self.config.allow_any_class:
             options = {k: v for k, v in vars(self.config).items() if k != "config"}
             check_class_paths(options, "; --allow_any_class true allows it")
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer.
+
+        Raises:
+            ValueError: With the message of the class that refused its arguments.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if own := _own_message(str(error)):
+                raise ValueError(own) from None
+            raise
 
     @contextmanager
     def handle_lost_processes(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""LearningCheck: warns if training has not changed the prompts."""
+"""LearningCheck: refuses a training that cannot work, warns of one that changed no prompt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.module import CLIPIQAPlus
 
 NEGLIGIBLE = 0.001
@@ -14,7 +15,27 @@ NEGLIGIBLE = 0.001
 
 
 class LearningCheck(Callback):
-    """Warns if the text features after training equal the initial or the zero-shot ones."""
+    """Refuses a training that cannot work, and warns of one that learned nothing.
+
+    It cannot work if it is to stop by a validation metric and there is no validation part. It
+    learned nothing if the text features after it equal the initial or the zero-shot ones.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look for the validation part, before any picture is encoded.
+
+        Raises:
+            ValueError: If early stopping watches a validation metric and the part is empty.
+        """
+        watched = [stop.monitor for stop in trainer.early_stopping_callbacks]
+        metric = next((name for name in watched if name.startswith("val/")), None)
+        data: IQADataModule = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and metric and not len(data.rows("val")):
+            raise ValueError(
+                f"{data.label}: the split has no validation part, and early stopping watches "
+                f"{metric}; give it one, as with --data.fractions '[0.7, 0.1, 0.2]', or take a "
+                "recipe without early stopping"
+            )
 
     @torch.no_grad()
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -120,6 +120,32 @@ def test_a_metric_that_is_missing_in_a_split_is_not_summarised() -> None:
     assert found["PLCC_mean"] == 0.5
 
 
+@pytest.mark.slow
+def test_a_recipe_that_stops_early_gets_a_validation_part(
+    recipes: tuple[Path, Path, Path], tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    train, recipe, weights = recipes
+    for i in range(20, 40):
+        make_picture(tmp_path / f"{i}.png", seed=i)
+    frame = pd.DataFrame({"image": [f"{i}.png" for i in range(40)], "mos": range(40)})
+    frame.to_csv(tmp_path / "scores.csv", index=False)
+    content = yaml.safe_load(train.read_text())
+    content["data"]["init_args"]["fractions"] = [0.8, 0, 0.2]
+    recipe.write_text(yaml.safe_dump({"data": content["data"]}))
+    stop = "lightning.pytorch.callbacks.EarlyStopping"
+    monitor = {"monitor": "val/SRCC", "mode": "max"}
+    content["trainer"]["callbacks"] = [{"class_path": stop, "init_args": monitor}]
+    train.write_text(yaml.safe_dump(content))
+    sources = load_sources(["zero_shot"], backbone=str(weights))
+    results = repeated(recipe, sources, 2, str(train), tmp_path / "out")
+    assert results["n"].tolist() == [8] * 4
+    for repeat in range(2):
+        file = str(tmp_path / f"out/repeat-{repeat}/split.json")
+        learned = data_of(read_recipe(recipe), recipe, split=file)
+        learned.setup()
+        assert [len(learned.rows(part)) for part in ("train", "val", "test")] == [28, 4, 8]
+
+
 def test_kind_of_split_follows_the_contents(recipes: tuple[Path, Path, Path]) -> None:
     _, recipe, _ = recipes
     assert split_kind(recipe) == "content"
@@ -148,3 +174,5 @@ def test_command_line_of_repeats(
     )
     assert "mine: test parts of random splits (by content)" in capsys.readouterr().out
     assert len(pd.read_csv(out / "mine/repeats.csv")) == 2
+    with pytest.raises(ValueError, match="--part and --repeats do not go together"):
+        evaluate.main(f"--data {recipe} --repeats 2 --part val --out {out}".split())

@@ -71,3 +71,23 @@ def test_wrong_options_are_answered_by_the_nearest(
         TrainCLI(train.DEFAULT, [typed])
     assert stop.value.code == 2
     assert f"Did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--data.resize=huge", "resize is huge; expected int or list or null"),
+        ("--model.loss=none", "model.loss is none; expected 'mse', 'plcc', "),
+        ("--data.train_views=NoViews", "train_views is NoViews; expected class or path or null"),
+        ("--overwrite=maybe", "overwrite is maybe; expected bool"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_one_line(
+    typed: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        TrainCLI(train.DEFAULT, [typed])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f": {told}" in error.splitlines()[0]
+    assert error.splitlines()[-1] == "(--help lists the options.)"

@@ -244,6 +244,28 @@ def test_ctrl_c_ends_with_one_line_and_the_way_to_go_on(recipe: Path) -> None:
     assert done.stderr.count("training stopped") == line.count("training stopped") == 1
 
 
+def test_an_error_of_the_data_is_its_own_message(recipe: Path) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    del content["data"]["init_args"]["mos_range"]
+    recipe.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=r"^\S+: mos_range is missing; give the lowest .*\]'$"):
+        run(recipe)
+
+
+def test_early_stopping_without_a_validation_part_is_refused(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    stop = "lightning.pytorch.callbacks.EarlyStopping"
+    monitor = {"monitor": "val/SRCC", "mode": "max"}
+    content["trainer"]["callbacks"] = [{"class_path": stop, "init_args": monitor}]
+    recipe.write_text(yaml.safe_dump(content))
+    message = r"has no validation part, and early stopping watches val/SRCC; give it one"
+    with pytest.raises(ValueError, match=message):
+        run(recipe, "--data.split=random")
+    assert "to encode" not in capsys.readouterr().out  # refused before any work
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "warned"), [(1e-12, True), (0.05, False)])
 def test_a_training_that_learns_nothing_is_reported(
