@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from clipiqa_plus.data import IQADataModule
 from clipiqa_plus.evaluation.comparison import compare
 from clipiqa_plus.evaluation.evaluation import score
 from clipiqa_plus.evaluation.naming import LEARNED
@@ -70,8 +69,10 @@ def repeated(
     kind = split_kind(recipe, **place)
     tables = []
     split: dict[str, Any] = {"split": kind, **place}
+    fractions = data_of(read_recipe(recipe), recipe, **split).fractions
     if train is not None and _stops_by_validation(find_recipe(train)):
-        split |= _validated(data_of(read_recipe(recipe), recipe, **split))
+        fractions = _validated(*fractions)
+    split["fractions"] = list(fractions)  # stated, since the recipe for learning may have others
     for repeat in range(repeats):
         data = data_of(read_recipe(recipe), recipe, repeat=repeat, **split)
         compared: dict[str, Source] = dict(sources)
@@ -151,10 +152,9 @@ def _stops_by_validation(recipe: Path) -> bool:
     return any(str(metric).startswith("val/") for metric in watched)
 
 
-def _validated(data: IQADataModule) -> dict[str, Any]:
-    """The fractions of a split that has a validation part: if necessary, an eighth of train."""
-    train, val, test = data.fractions
-    return {} if val else {"fractions": [round(train * 7 / 8, 6), round(train / 8, 6), test]}
+def _validated(train: float, val: float, test: float) -> tuple[float, float, float]:
+    """Fractions with a validation part: if there is none, an eighth of the training part."""
+    return (train, val, test) if val else (round(train * 7 / 8, 6), round(train / 8, 6), test)
 
 
 def _learn(train: Path, recipe: Path, data: Mapping[str, Any], run: Path) -> CLIPIQAPlus:

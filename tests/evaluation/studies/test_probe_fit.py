@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -139,8 +140,12 @@ def test_score_gives_intervals_on_the_scale_of_the_mos(
 
 
 def test_an_interval_of_a_file_without_one_is_one_error(
-    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    weights: Path,
+    make_picture: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    make_picture(tmp_path / "a.png")
     path = save_probe(tmp_path / "p.safetensors", Probe(32), small_clip(), ["mos"])
     given = ["--preset=clipiqa+", f"--prompts={path}", "--interval=0.9", "--out=s.csv"]
     assert main(["score", str(tmp_path), *given]) == 1
