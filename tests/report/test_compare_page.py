@@ -95,8 +95,10 @@ def test_a_browser_shows_it(tmp_path: Path, width: int, scheme: str) -> None:
             tab.keyboard.press("ArrowLeft")
         assert first.evaluate(cut).endswith("40%)")
         box = first.bounding_box()
+        # Waits until the slider stands still in the window.
+        first.hover(position={"x": 0.4 * box["width"], "y": box["height"] / 2})
+        box = first.bounding_box()
         middle = box["y"] + box["height"] / 2
-        tab.mouse.move(box["x"] + 0.4 * box["width"], middle)
         tab.mouse.down()
         tab.mouse.move(box["x"] + 0.9 * box["width"], middle, steps=5)
         tab.mouse.up()
