@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, by the convention of shells: 128 plus the signal's number."""
 PIPE_CLOSED = 141
 """Exit code where the reader of a pipe has left: 128 plus the number of SIGPIPE."""
-
 USER_ERRORS = (ValueError, OSError, ImportError)
 """Errors that users can fix: wrong options, wrong or missing files, missing packages."""
 TRACEBACK = "CLIPIQA_TRACEBACK"
 """Environment variable: if set, such errors keep their traceback."""
+_STDOUT = 1  # the file descriptor
 
 
 def run_entry(main: Callable[[], Any]) -> None:
@@ -31,9 +32,9 @@ def run_entry(main: Callable[[], Any]) -> None:
     try:
         main()
         sys.stdout.flush()
-    except BrokenPipeError:
-        sys.exit(closed_pipe())
     except USER_ERRORS as error:
+        if reader_left(error):
+            sys.exit(PIPE_CLOSED)
         if os.environ.get(TRACEBACK):
             raise
         name = Path(sys.argv[0]).name
@@ -47,11 +48,20 @@ def run_entry(main: Callable[[], Any]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def closed_pipe() -> int:
-    """Return the exit code where the reader of a pipe has left, as ``head`` does; say nothing."""
+def reader_left(error: Exception) -> bool:
+    """Whether the reader of standard output has left, as ``head`` does: no error to report.
+
+    The pipe of a process that died breaks too, and is one.
+    """
+    if not isinstance(error, BrokenPipeError):
+        return False
+    output = select.poll()
+    output.register(_STDOUT, select.POLLOUT)
+    if not any(state & select.POLLERR for _, state in output.poll(0)):
+        return False
     # Python writes what is left when it exits, and would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+    return True
 
 
 def interrupted(stop: KeyboardInterrupt | SystemExit) -> str | None:

@@ -14,10 +14,11 @@ from cyclopts import App, Parameter
 from clipiqa_plus import __version__, commands
 from clipiqa_plus.commands.errors import (
     INTERRUPTED,
+    PIPE_CLOSED,
     TRACEBACK,
     USER_ERRORS,
-    closed_pipe,
     interrupted,
+    reader_left,
 )
 
 DESCRIPTION = "Image quality scores by prompting CLIP: train, compare, score, share."
@@ -59,9 +60,9 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         result = command_line()(args, result_action="return_value")
         sys.stdout.flush()
-    except BrokenPipeError:
-        return closed_pipe()
     except (*USER_ERRORS, RuntimeError) as error:
+        if reader_left(error):
+            return PIPE_CLOSED
         if os.environ.get(TRACEBACK):
             raise
         print(f"clipiqa: {error}", file=sys.stderr)

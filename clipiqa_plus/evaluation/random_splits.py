@@ -148,7 +148,8 @@ def render_repeats(name: str, results: pd.DataFrame) -> FittedTable:
 def _stops_by_validation(recipe: Path) -> bool:
     """Whether a recipe stops early by a validation metric."""
     callbacks = (read_recipe(recipe).get("trainer") or {}).get("callbacks") or []
-    watched = [(callback.get("init_args") or {}).get("monitor", "") for callback in callbacks]
+    listed = callbacks if isinstance(callbacks, list) else [callbacks]
+    watched = [(callback.get("init_args") or {}).get("monitor", "") for callback in listed]
     return any(str(metric).startswith("val/") for metric in watched)
 
 

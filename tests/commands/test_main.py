@@ -122,6 +122,17 @@ def test_a_reader_that_leaves_is_no_error(command: str) -> None:
     assert done.stderr == b""
 
 
+def test_another_broken_pipe_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(App, "__call__", die)
+    assert main(["data", "list"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_options_are_documented_and_mean_the_same_everywhere(words: str) -> None:
     command = COMMANDS[words]

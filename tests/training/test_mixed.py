@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +15,8 @@ import yaml
 import evaluate
 import train
 from clipiqa_plus.metrics.functional import srcc
-from tests.support.training_run import run
+from tests.support.training_run import run, run_on_two_processes
 
-ROOT = Path(__file__).parents[2]
 LBFGS = {
     "class_path": "torch.optim.LBFGS",
     "init_args": {"max_iter": 3, "max_eval": 12, "line_search_fn": "strong_wolfe"},
@@ -126,13 +122,7 @@ def test_two_processes_report_the_metrics_of_one(mixed: Path) -> None:
     zero_shot = ["--model.prompts.mode=zero_shot", "--features.enabled=false"]
     run(mixed, *zero_shot)
     alone = json.loads((mixed.parent / "run/metrics.json").read_text())
-    folder = mixed.parent / "ddp"
-    command = [sys.executable, "train.py", f"--config={mixed}", f"--run={folder}", *zero_shot]
-    command += ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    together = json.loads((folder / "metrics.json").read_text())
+    together = run_on_two_processes(mixed, "ddp", *zero_shot)
     # Scores of these weights hardly spread: float32 rounding, which differs with the composition of
     # a batch, shows in the fifth digit of PLCC.
     assert together == pytest.approx(alone, abs=1e-4)

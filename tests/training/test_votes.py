@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +15,9 @@ import yaml
 import evaluate
 import train
 from clipiqa_plus.metrics.votes import vote_accuracy
-from tests.support.training_run import run
+from tests.support.training_run import run, run_on_two_processes
 from tests.support.votes import thurstone_votes, write_votes
 
-ROOT = Path(__file__).parents[2]
 LBFGS = {
     "class_path": "torch.optim.LBFGS",
     "init_args": {"max_iter": 3, "max_eval": 12, "line_search_fn": "strong_wolfe"},
@@ -142,27 +138,15 @@ def test_two_processes_report_the_accuracy_of_one(voted: Path) -> None:
     zero_shot = ["--model.prompts.mode=zero_shot", "--features.enabled=false"]
     run(voted, *zero_shot)
     alone = json.loads((voted.parent / "run/metrics.json").read_text())
-    together = by_two_processes(voted, "zero_shot", *zero_shot)
+    together = run_on_two_processes(voted, "zero_shot", *zero_shot)
     assert together["test/accuracy"] == pytest.approx(alone["test/accuracy"], abs=1e-9)
 
 
 @pytest.mark.slow
 def test_two_processes_learn_from_votes(voted: Path) -> None:
-    metrics = by_two_processes(voted, "learned", "--trainer.max_epochs=5")
+    metrics = run_on_two_processes(voted, "learned", "--trainer.max_epochs=5")
     logged = pd.read_csv(voted.parent / "learned/logs/version_0/metrics.csv")
     losses = logged["train/loss"].dropna().tolist()
     assert losses[-1] < losses[0]
     assert logged["val/accuracy"].notna().any()
     assert 0 <= metrics["test/accuracy"] <= 1
-
-
-def by_two_processes(recipe: Path, name: str, *options: str) -> dict[str, float]:
-    """Train on two processes; return what the run reports."""
-    folder = recipe.parent / name
-    command = [sys.executable, "train.py", f"--config={recipe}", f"--run={folder}", *options]
-    command += ["--trainer.devices=2", "--trainer.strategy=ddp"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, float] = json.loads((folder / "metrics.json").read_text())
-    return found
